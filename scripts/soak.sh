@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# soak.sh - the long forms of the tests: every kill point, ten thousand random kills, ten minutes of fuzzing for each target. Hours.
+# SPDX-License-Identifier: Apache-2.0 OR MIT
+#
+# A row is run if its program was built; each that fails is named at the end, and the status is then 1.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+export COVE_SOAK=1
+FUZZ_SECONDS=${FUZZ_SECONDS:-600}
+failures=() runs=0
+
+# run DIRECTORY COMMAND...: in a build directory.
+run()
+{
+    local directory=$1 from=$SECONDS
+    shift
+    echo "== $directory: $*"
+    runs=$((runs + 1))
+    if (cd "$directory" && "$@"); then
+        echo "== passed in $((SECONDS - from)) s"
+    else
+        failures+=("$directory: $*")
+    fi
+}
+
+for preset in release clang asan tsan; do
+    COVE_TESTS=ON scripts/build.sh "$preset" || { failures+=("build of $preset"); break; }
+done
+
+for preset in release clang; do
+    [ -x build/$preset/kill_table ] && run build/$preset ./kill_table --all
+    [ -x build/$preset/storm ] && run build/$preset ./storm --kills 10000
+done
+
+# What takes COVE_SOAK as the wish for more rounds.
+run build/release ctest --output-on-failure --timeout 7200 -L '^(unit|fault|cli)$'
+run build/asan ctest --output-on-failure --timeout 7200 -L '^(unit|fault|cli)$'
+run build/tsan ctest --output-on-failure --timeout 7200 -L '^threads$'
+
+for target in build/asan/fuzz_*; do
+    [ -x "$target" ] || continue
+    corpus=$(mktemp -d)
+    run build/asan "./$(basename "$target")" -max_total_time="$FUZZ_SECONDS" -timeout=10 "$corpus"
+    rm -rf "$corpus"
+done
+
+echo
+printf 'FAILED  %s\n' ${failures[@]+"${failures[@]}"} | sed '/FAILED  $/d'
+echo "$((runs - ${#failures[@]})) passed, ${#failures[@]} failed"
+[ ${#failures[@]} = 0 ]

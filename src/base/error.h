@@ -1,0 +1,17 @@
+/* error.h - the sentence behind the last error of each thread.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT */
+#ifndef COVEI_BASE_ERROR_H
+#define COVEI_BASE_ERROR_H
+
+#include <cove/base.h>
+
+#define COVEI_PRINTF(format_at, first_at) __attribute__((format(printf, format_at, first_at)))
+
+/* Keep a sentence for cove_last_error and return `result`, so that one line says it all:
+ *     return covei_error(-ENOENT, "%s: there is no such segment; create it with ...", name); */
+int covei_error(int result, const char *format, ...) COVEI_PRINTF(2, 3);
+
+/* Put `what: ` before the sentence that is kept already. Returns `result`. */
+int covei_error_prefix(int result, const char *what);
+
+#endif

@@ -1,0 +1,306 @@
+/* stream.c - one end of a stream: opening, claiming, closing.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Layout: stream_shm.h.
+ *
+ * I1  writer_claim and reader_claim name the member that has the end, by row and generation: one CAS takes an end, one store of 0 gives it
+ *     back, so each end has one user or none.
+ * I2  The header at the tail is 0; so are all the bytes from the tail to the next header's place. Records from head to the tail are whole.
+ * I3  A session is what one writer wrote. It ends with END (it closed) or DIED (recovery found it dead), written before the claim goes.
+ * I4  head <= cursor.position <= tail <= head + capacity - COVEI_STREAM_SPARE.
+ * I5  Who goes says so to the other end (END, GONE), and wakes it, before its claim goes: so a kill in between is found by the claim.
+ *
+ * Edges   P  record's bytes, then header, release -> header, acquire, bytes
+ *         H  reader's last look at bytes, then head, release -> head, acquire, bytes overwritten
+ *         S  sleeper: bit, membarrier, look again, sleep | sender: store, look at the bit, wake (proof: stream_wait.c)
+ * May run together   writer||reader yes   writer||writer no   reader||reader no   stat||any yes   recovery||the other end yes
+ * Progress: wait-free while there is room, and bytes.
+ * Crash: a writer dead before P leaves bytes behind a header of 0, unseen; the next writer begins there. A reader dead before the store of
+ * `turn` has consumed nothing. */
+#include "channel/stream.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_CAPACITY (UINT64_C(1) << 20)
+
+int covei_stream_usable(const struct cove_stream *stream, enum cove_end end)
+{
+    if (!stream)
+        return covei_error(-EINVAL, "the stream is NULL");
+    if (!stream->segment)
+        return covei_error(COVE_ECLOSED, "%s: the segment was closed under the stream", stream->name);
+    int result = covei_segment_usable(stream->segment);
+    if (result < 0)
+        return result;
+    if (stream->end != end)
+        return covei_error(-EPERM, "%s: it was opened for %s; open the other end for that", stream->name,
+                           stream->end == COVE_WRITER ? "writing" : "reading");
+    return 0;
+}
+
+/* ---- claims */
+
+static _Atomic uint64_t *claim_of(struct covei_stream_shm *shm, enum cove_end end)
+{
+    return end == COVE_WRITER ? &shm->writer_claim : &shm->reader_claim;
+}
+
+static int explain_taken(const struct cove_stream *stream, uint64_t claim)
+{
+    struct cove_member_info member = {0};
+    if (COVEI_CLAIM_ROW(claim) < stream->segment->max_members)
+        covei_row_describe(stream->segment, COVEI_CLAIM_ROW(claim), &member);
+    return covei_error(-EBUSY, "%s: it has a %s already: %s (pid %" PRId32 "); a stream has one writer and one reader",
+                       stream->name, stream->end == COVE_WRITER ? "writer" : "reader", member.command, member.pid);
+}
+
+/* Take the end; a dead member that has it is recovered first. */
+static int claim_end(struct cove_stream *stream, struct covei_lane *lane)
+{
+    _Atomic uint64_t *claim = claim_of(stream->shm, stream->end);
+    cove_segment *segment = stream->segment;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        uint64_t holder = 0;
+        /* acquire: pairs with the release of who gave it back. */
+        if (atomic_compare_exchange_strong_explicit(claim, &holder, stream->claim, memory_order_acq_rel,
+                                                    memory_order_acquire))
+            return 0;
+        uint32_t row = COVEI_CLAIM_ROW(holder), generation = COVEI_CLAIM_GENERATION(holder);
+        if (row == segment->row || !covei_member_gone(segment, row, generation))
+            return explain_taken(stream, holder);
+        int result = covei_recover_row(lane, row, COVE_FOREVER);
+        if (result < 0)
+            return result;
+        if (result == 0 &&
+            attempt > 0) /* somebody else is at it, or its row was given away long ago: do our part ourselves */
+            covei_type_stream.recover(segment, stream->shm, sizeof *stream->shm + stream->capacity, row, generation);
+    }
+    return explain_taken(stream, atomic_load_explicit(claim, memory_order_acquire));
+}
+
+/* ---- beginning */
+
+static int begin_writing(struct cove_stream *stream)
+{
+    struct covei_stream_shm *shm = stream->shm;
+    uint64_t last = 0, bytes = 0;
+    stream->session = atomic_load_explicit(&shm->session, memory_order_relaxed) + 1; /* relaxed: the claim is ours */
+    atomic_store_explicit(&shm->session, stream->session, memory_order_relaxed);
+    uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire); /* edge H */
+    if (!covei_stream_find_tail(shm, head, &stream->tail, &last, &bytes))
+        return covei_error(COVE_ECORRUPT, "%s: its ring makes no sense: somebody wrote over it; remove it (cove rm)",
+                           stream->name);
+    stream->zeroed = stream->tail + COVEI_STREAM_HEADER; /* I2 */
+    stream->head_seen = head;
+    /* A reader that left before we came is no news. */
+    atomic_fetch_and_explicit(&shm->to_writer, ~COVEI_STREAM_GONE, memory_order_relaxed);
+    atomic_store_explicit(&shm->tail, stream->tail, memory_order_relaxed); /* for people */
+    return 0;
+}
+
+static int begin_reading(struct cove_stream *stream)
+{
+    struct covei_stream_shm *shm = stream->shm;
+    uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire);
+    stream->at = shm->cursor[atomic_load_explicit(&shm->turn, memory_order_acquire) & 1];
+    stream->published = head;
+    stream->session = atomic_load_explicit(&shm->session, memory_order_relaxed); /* for people */
+    if (stream->at.position % 8 != 0 || stream->at.position < head || stream->at.position - head > stream->capacity ||
+        stream->at.skip > stream->capacity)
+        return covei_error(COVE_ECORRUPT,
+                           "%s: its reader's place makes no sense: somebody wrote over it; remove it (cove rm)",
+                           stream->name);
+    return 0;
+}
+
+static int begin(struct cove_stream *stream, struct covei_lane *lane)
+{
+    int result = claim_end(stream, lane);
+    if (result < 0)
+        return result;
+    bool writer = stream->end == COVE_WRITER;
+    /* relaxed: hints; the other end looks at them when it waits. */
+    atomic_store_explicit(writer ? &stream->shm->writer_lane : &stream->shm->reader_lane, lane->id - 1,
+                          memory_order_relaxed);
+    result = writer ? begin_writing(stream) : begin_reading(stream);
+    if (result < 0)
+        atomic_store_explicit(claim_of(stream->shm, stream->end), 0, memory_order_release);
+    return result;
+}
+
+/* ---- ending */
+
+/* I5. */
+static void leave(struct cove_stream *stream)
+{
+    struct covei_stream_shm *shm = stream->shm;
+    if (stream->end == COVE_WRITER) {
+        covei_stream_end(stream);
+        covei_stream_wake(&shm->to_writer);
+    } else {
+        covei_stream_publish(stream);
+        covei_stream_depart(&shm->reader_departed, stream->segment, stream->segment->row, 0, false);
+        /* release: the note was written before. */
+        atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
+        covei_stream_wake(&shm->to_reader);
+    }
+    covei_order();
+    atomic_store_explicit(claim_of(shm, stream->end), 0,
+                          memory_order_release); /* I1: what we did is seen by the next */
+}
+
+/* The segment is closing under the stream. */
+static void close_under(struct covei_child *child)
+{
+    struct cove_stream *stream = (struct cove_stream *)(void *)child; /* its first member */
+    leave(stream);
+    stream->segment = NULL;
+}
+
+int cove_stream_close(cove_stream *stream)
+{
+    if (!stream)
+        return 0;
+    cove_segment *segment = stream->segment;
+    bool owns = stream->owns_segment;
+    int result = segment ? covei_segment_usable(segment) : 0;
+    if (segment && result == 0) {
+        covei_child_remove(segment, &stream->child);
+        leave(stream);
+        struct covei_lane *lane = NULL;
+        if (covei_lane_get(&lane, segment) == 0)
+            covei_recover_debts(lane);
+    }
+    free(stream);
+    if (segment && result == 0 && owns)
+        return cove_close(segment);
+    return result == COVE_EFORKED ? 0 : result;
+}
+
+/* ---- opening */
+
+static int open_object(struct cove_stream *stream, struct covei_lane *lane, const char *name,
+                       const struct cove_stream_options *options)
+{
+    uint64_t capacity = options->capacity_bytes ? options->capacity_bytes : DEFAULT_CAPACITY;
+    if (capacity < COVEI_STREAM_MIN || capacity > COVEI_STREAM_MAX || (capacity & (capacity - 1)) != 0)
+        return covei_error(
+            -EINVAL, "%s: a capacity of %" PRIu64 " bytes is impossible; give a power of two from 4096 to 2147483648",
+            stream->name, capacity);
+    struct covei_object_wish wish = {.name = name,
+                                     .type = &covei_type_stream,
+                                     .type_name = "",
+                                     .size_bytes = sizeof(struct covei_stream_shm) + capacity,
+                                     .parameters = &capacity,
+                                     .flags = options->flags & (COVE_EXISTING | COVE_EXCLUSIVE)};
+    struct covei_object object;
+    int result = covei_object_open(lane, &wish, &object);
+    if (result < 0)
+        return result;
+    stream->shm = object.memory;
+    stream->ring = (unsigned char *)object.memory + sizeof *stream->shm;
+    stream->capacity = object.size_bytes - sizeof *stream->shm; /* `sound` has compared the two */
+    stream->mask = stream->capacity - 1;
+    return result;
+}
+
+static int open_end(struct cove_stream *stream, const char *name, const struct cove_stream_options *options)
+{
+    struct covei_lane *lane = NULL;
+    int result = covei_lane_get(&lane, stream->segment);
+    if (result < 0)
+        return result;
+    int opened = open_object(stream, lane, name, options);
+    if (opened < 0)
+        return opened;
+    stream->claim = covei_claim_word(stream->segment->row, stream->segment->generation);
+    stream->child.close = close_under;
+    result = begin(stream, lane);
+    if (result < 0)
+        return result;
+    covei_child_add(stream->segment, &stream->child);
+    covei_recover_debts(lane);
+    return opened;
+}
+
+int cove_stream_open_in(cove_stream **out, cove_segment *segment, const char *name, enum cove_end end,
+                        const struct cove_stream_options *given)
+{
+    static const struct cove_stream_options defaults;
+    const struct cove_stream_options *options = given ? given : &defaults;
+    const uint32_t known = COVE_EXISTING | COVE_EXCLUSIVE | COVE_STREAM_STAY | COVE_STREAM_NOSPIN | COVE_STREAM_SPIN;
+    int result = covei_segment_usable(segment);
+    if (result < 0)
+        return result;
+    if (!out || (end != COVE_WRITER && end != COVE_READER) || (options->flags & ~known) != 0)
+        return covei_error(-EINVAL,
+                           "%s: a stream's end is COVE_WRITER or COVE_READER, its flags are those of cove/stream.h",
+                           segment->name);
+    struct cove_stream *stream = calloc(1, sizeof *stream);
+    if (!stream)
+        return covei_error(-ENOMEM, "%s: no memory for a handle", segment->name);
+    stream->segment = segment;
+    stream->end = end;
+    stream->flags = options->flags;
+    (void)snprintf(stream->name, sizeof stream->name, "%s/%.*s", segment->name, COVEI_NAME_MAX, name ? name : "");
+    result = open_end(stream, name, options);
+    if (result < 0) {
+        free(stream);
+        return result;
+    }
+    *out = stream;
+    return result;
+}
+
+int cove_stream_open(cove_stream **out, const char *name, enum cove_end end, const struct cove_stream_options *options)
+{
+    char segment_name[COVEI_NAME_MAX + 1];
+    const char *object = covei_name_split(segment_name, name);
+    if (!object)
+        return COVE_ENAME;
+    int result = covei_name_check_object(object);
+    if (result < 0)
+        return result;
+    cove_segment *segment = NULL;
+    result = cove_open(&segment, segment_name,
+                       &(struct cove_options){.flags = options ? options->flags & COVE_EXISTING : 0});
+    if (result < 0)
+        return result;
+    result = cove_stream_open_in(out, segment, object, end, options);
+    if (result < 0)
+        (void)cove_close(segment);
+    else
+        (*out)->owns_segment = true;
+    return result;
+}
+
+int cove_stream_stat(cove_stream *stream, struct cove_stream_info *info)
+{
+    int result = covei_stream_usable(stream, stream ? stream->end : COVE_READER);
+    if (result < 0)
+        return result;
+    const struct covei_stream_shm *shm = stream->shm;
+    struct covei_cursor_shm cursor;
+    covei_stream_read_cursor(shm, &cursor);
+    *info = (struct cove_stream_info){.capacity_bytes = stream->capacity,
+                                      .bytes_read = cursor.bytes,
+                                      .bytes_unread = covei_stream_unread(shm, &cursor)};
+    struct cove_member_info member;
+    uint64_t writer = atomic_load_explicit(&shm->writer_claim, memory_order_acquire);
+    if (writer != 0 && COVEI_CLAIM_ROW(writer) < stream->segment->max_members) {
+        covei_row_describe(stream->segment, COVEI_CLAIM_ROW(writer), &member);
+        info->writer_pid = member.pid;
+        memcpy(info->writer_command, member.command, sizeof info->writer_command);
+    }
+    uint64_t reader = atomic_load_explicit(&shm->reader_claim, memory_order_acquire);
+    if (reader != 0 && COVEI_CLAIM_ROW(reader) < stream->segment->max_members) {
+        covei_row_describe(stream->segment, COVEI_CLAIM_ROW(reader), &member);
+        info->reader_pid = member.pid;
+        memcpy(info->reader_command, member.command, sizeof info->reader_command);
+    }
+    return 0;
+}

@@ -1,0 +1,229 @@
+/* stream_wait.c - waiting for the other end: spinning, sleeping, and noticing its death.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Sleeping (edge S). The sleeper sets the bit, has every member's processor fence (membarrier), looks again, and sleeps on the word. The sender stores
+ * its message, then looks at the bit, with only the compiler held back. Either the sender's store was visible when the sleeper looked again, or
+ * the sender's look comes after the fence, and so after the bit: in both cases somebody notices. Where membarrier is refused, the sleeper's
+ * fence is a plain one and header.must_fence makes senders fence.
+ *
+ * A wake-up can still be lost to a kill (sender dead between store and wake), so sleep goes in slices, and on the other end's sign of life as well.
+ * A slice costs about 5 us of processor time. */
+#include "channel/stream.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define SPINS 2000 /* looks before sleeping: a few microseconds */
+#define SPINS_WITHOUT_PAUSE 200 /* of which the first ones do not pause: a pause costs as much as a message */
+#define OWNED_SLICE_NS INT64_C(10000000) /* 10 ms: while there is somebody at the other end */
+#define LONGEST_SLICE_NS INT64_C(100000000) /* 100 ms: while there is nobody */
+
+void covei_stream_wake(_Atomic uint32_t *word)
+{
+    /* acq_rel: what we stored before is seen by the sleeper, which clears nothing itself before it looks. */
+    uint32_t old = atomic_fetch_and_explicit(word, ~COVEI_STREAM_SLEEPS, memory_order_acq_rel);
+    if (old & COVEI_STREAM_SLEEPS)
+        (void)covei_os->wake((void *)word, INT32_MAX);
+}
+
+/* ---- the other end */
+
+struct peer {
+    uint64_t claim;
+    uint32_t lane;
+};
+
+static struct peer find_peer(const struct cove_stream *stream)
+{
+    const struct covei_stream_shm *shm = stream->shm;
+    bool writer = stream->end == COVE_WRITER;
+    uint64_t claim = atomic_load_explicit(writer ? &shm->reader_claim : &shm->writer_claim, memory_order_acquire);
+    /* relaxed: a hint. */
+    uint32_t lane = atomic_load_explicit(writer ? &shm->reader_lane : &shm->writer_lane, memory_order_relaxed);
+    return (struct peer){claim, claim ? lane : COVEI_NO_LANE};
+}
+
+/* Recover the other end if it is dead. True: something may have changed, look again. */
+static bool bury_peer(struct cove_stream *stream, struct peer peer)
+{
+    cove_segment *segment = stream->segment;
+    uint32_t row = COVEI_CLAIM_ROW(peer.claim), generation = COVEI_CLAIM_GENERATION(peer.claim);
+    struct covei_lane *lane = NULL;
+    if (peer.claim == 0 || !covei_member_gone(segment, row, generation) || covei_lane_get(&lane, segment) < 0)
+        return false;
+    int recovered = covei_recover_row(lane, row, COVE_FOREVER);
+    if (recovered != 0)
+        return recovered > 0; /* an error: try again after the next slice */
+    uint64_t word = row < segment->max_members ? atomic_load_explicit(&segment->states[row], memory_order_acquire) : 0;
+    if (covei_row_used(word) && COVEI_GENERATION_OF(word) == generation)
+        return false; /* somebody else is recovering it */
+    /* The row was given away and the claim stayed: somebody scribbled, or recovery came before the claim. Put it right here. */
+    covei_type_stream.recover(segment, stream->shm, sizeof *stream->shm + stream->capacity, row, generation);
+    return true;
+}
+
+/* ---- spinning */
+
+/* Spin only where the other end may run at the same time: not where both were last seen on one processor. */
+static bool may_spin(const struct cove_stream *stream)
+{
+    if (stream->flags & COVE_STREAM_NOSPIN)
+        return false;
+    struct covei_stream_shm *shm = stream->shm;
+    bool writer = stream->end == COVE_WRITER;
+    _Atomic uint32_t *mine = writer ? &shm->writer_cpu : &shm->reader_cpu;
+    const _Atomic uint32_t *theirs = writer ? &shm->reader_cpu : &shm->writer_cpu;
+    uint32_t cpu = (uint32_t)covei_os->cpu() + 1;
+    /* relaxed: hints. Stored only when it changes, so that the line stays shared. */
+    if (atomic_load_explicit(mine, memory_order_relaxed) != cpu)
+        atomic_store_explicit(mine, cpu, memory_order_relaxed);
+    return atomic_load_explicit(theirs, memory_order_relaxed) != cpu;
+}
+
+typedef bool is_ready(struct cove_stream *stream, uint64_t bytes);
+
+static bool spin(struct cove_stream *stream, is_ready *ready, uint64_t bytes)
+{
+    for (int i = 0; i < SPINS; i++) {
+        if (ready(stream, bytes))
+            return true;
+        if (i >= SPINS_WITHOUT_PAUSE)
+            covei_relax();
+    }
+    return false;
+}
+
+/* ---- waiting */
+
+static bool data_ready(struct cove_stream *stream, uint64_t unused)
+{
+    (void)unused;
+    return atomic_load_explicit(covei_stream_header(stream, stream->at.position), memory_order_acquire) !=
+           0; /* edge P */
+}
+
+static bool room_ready(struct cove_stream *stream, uint64_t bytes)
+{
+    stream->head_seen = atomic_load_explicit(&stream->shm->head, memory_order_acquire); /* edge H */
+    return stream->tail + bytes + COVEI_STREAM_SPARE <= stream->head_seen + stream->capacity;
+}
+
+/* Where a scribbled head says that more is free than the ring holds. */
+static bool head_sane(const struct cove_stream *stream)
+{
+    return stream->head_seen <= stream->tail;
+}
+
+/* Edge S: say that we sleep, look again, sleep. */
+static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, struct peer peer, int64_t slice_ns)
+{
+    struct covei_stream_shm *shm = stream->shm;
+    _Atomic uint32_t *word = stream->end == COVE_WRITER ? &shm->to_reader : &shm->to_writer;
+    uint32_t value = atomic_fetch_or_explicit(word, COVEI_STREAM_SLEEPS, memory_order_seq_cst) | COVEI_STREAM_SLEEPS;
+    if (!stream->segment->may_fence || covei_os->fence_all() < 0)
+        atomic_thread_fence(memory_order_seq_cst); /* total order of: sleep bit, look | message, sleep bit */
+    if (!ready(stream, bytes))
+        covei_sleep(stream->segment, word, value, peer.lane, slice_ns);
+    /* relaxed: only this end sets the bit; who cleared it has woken us. */
+    if (atomic_load_explicit(word, memory_order_relaxed) & COVEI_STREAM_SLEEPS)
+        atomic_fetch_and_explicit(word, ~COVEI_STREAM_SLEEPS, memory_order_relaxed);
+}
+
+static int too_late(const struct cove_stream *stream, int result)
+{
+    const char *what = stream->end == COVE_WRITER ? "the reader made no room" : "nothing was written";
+    struct peer peer = find_peer(stream);
+    if (peer.claim == 0)
+        return covei_error(result, "%s: %s%s: there is no %s", stream->name, what, result == -EAGAIN ? "" : " in time",
+                           stream->end == COVE_WRITER ? "reader" : "writer");
+    struct cove_member_info member = {0};
+    if (COVEI_CLAIM_ROW(peer.claim) < stream->segment->max_members)
+        covei_row_describe(stream->segment, COVEI_CLAIM_ROW(peer.claim), &member);
+    return covei_error(result, "%s: %s%s by %s (pid %" PRId32 "), which is alive", stream->name, what,
+                       result == -EAGAIN ? "" : " in time", member.command, member.pid);
+}
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Until ready, or something happened that the caller should look at (0); -ETIMEDOUT. */
+static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes, int64_t deadline)
+{
+    bool always = (stream->flags & COVE_STREAM_SPIN) != 0;
+    if (may_spin(stream) && spin(stream, ready, bytes))
+        return 0;
+    if (stream->end == COVE_READER)
+        covei_stream_publish(stream); /* a writer that waits for room must know all that is free before we sleep */
+    for (int64_t slice = OWNED_SLICE_NS;;) {
+        struct peer peer = find_peer(stream);
+        if (bury_peer(stream, peer) || ready(stream, bytes))
+            return 0;
+        if (stream->end == COVE_WRITER &&
+            atomic_load_explicit(&stream->shm->to_writer, memory_order_acquire) & COVEI_STREAM_GONE)
+            return 0;
+        int64_t left = covei_wait_left(deadline);
+        if (left == 0)
+            return too_late(stream, -ETIMEDOUT);
+        slice = peer.claim ? OWNED_SLICE_NS : least(2 * slice, LONGEST_SLICE_NS);
+        if (!always)
+            doze(stream, ready, bytes, peer, least(slice, left));
+        else if (spin(stream, ready, bytes))
+            return 0;
+    }
+}
+
+int covei_stream_wait_data(struct cove_stream *stream, int64_t timeout_ns)
+{
+    if (timeout_ns <= 0) {
+        (void)bury_peer(stream, find_peer(stream));
+        return data_ready(stream, 0) ? 0 : too_late(stream, -EAGAIN);
+    }
+    int64_t deadline = covei_wait_begin(timeout_ns);
+    int result = 0;
+    while (result == 0 && !data_ready(stream, 0))
+        result = wait_for(stream, data_ready, 0, deadline);
+    return result;
+}
+
+int covei_stream_attend(struct cove_stream *stream)
+{
+    struct covei_stream_shm *shm = stream->shm;
+    /* acquire: the note was written before the bit was set. */
+    uint32_t old = atomic_fetch_and_explicit(&shm->to_writer, ~COVEI_STREAM_GONE, memory_order_acquire);
+    if (!(old & COVEI_STREAM_GONE) || stream->flags & COVE_STREAM_STAY)
+        return 0;
+    struct covei_departed_shm who = shm->reader_departed;
+    who.command[sizeof who.command - 1] = '\0';
+    uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire);
+    return covei_error(who.died ? COVE_EPEER : -EPIPE,
+                       "%s: the reader %s (pid %" PRId32 ") %s; up to %" PRIu64
+                       " bytes wait in the stream for the next reader",
+                       stream->name, who.command, who.pid, who.died ? "died" : "closed its end", stream->tail - head);
+}
+
+int covei_stream_wait_room(struct cove_stream *stream, uint64_t bytes, int64_t timeout_ns)
+{
+    if (bytes + COVEI_STREAM_SPARE > stream->capacity)
+        return covei_error(-EMSGSIZE, "%s: %" PRIu64 " bytes never fit", stream->name, bytes);
+    int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
+    while (!room_ready(stream, bytes)) {
+        if (!head_sane(stream))
+            return covei_error(COVE_ECORRUPT, "%s: the reader's place makes no sense: somebody wrote over it",
+                               stream->name);
+        if (timeout_ns <= 0) {
+            (void)bury_peer(stream, find_peer(stream));
+            int gone = covei_stream_attend(stream);
+            return gone < 0 ? gone : too_late(stream, -EAGAIN);
+        }
+        int result = wait_for(stream, room_ready, bytes, deadline);
+        int gone = covei_stream_attend(stream);
+        if (gone < 0 || result < 0)
+            return gone < 0 ? gone : result;
+    }
+    if (!head_sane(stream))
+        return covei_error(COVE_ECORRUPT, "%s: the reader's place makes no sense: somebody wrote over it",
+                           stream->name);
+    return 0;
+}

@@ -1,0 +1,70 @@
+/* heap.h - blocks of a segment's memory, for the library's own layers.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT */
+#ifndef COVEI_HEAP_HEAP_H
+#define COVEI_HEAP_HEAP_H
+
+#include "heap/heap_shm.h"
+#include "segment/segment.h"
+
+#include <cove/heap.h>
+
+static inline struct covei_heap_shm *covei_heap(const struct cove_segment *segment)
+{
+    return covei_address(segment, COVEI_HEAP_ROOT_AT);
+}
+
+void covei_heap_format(struct cove_segment *segment);
+
+/* ---- blocks.c: under the heap's lock, journaled in the lane's inner journal, not yet committed.
+ * Offsets are those of a block's memory, behind its header. */
+
+/* Take a block of at least `size_bytes`, its memory aligned to `alignment` (a power of two, 16 or more). 1, with its offset; 0: none fits;
+ * COVE_ECORRUPT. `owner`: row + 1 of the member it goes back with, or 0. */
+int covei_block_take(struct covei_lane *lane, uint64_t size_bytes, uint64_t alignment, uint32_t owner,
+                     uint64_t *offset);
+int covei_block_give(struct covei_lane *lane, uint64_t offset);
+int covei_block_keep(struct covei_lane *lane, uint64_t offset);
+int covei_block_doom(struct covei_lane *lane, uint64_t offset, bool doomed);
+/* Take in what the segment has grown by. 1: something, 0: nothing, COVE_ECORRUPT. */
+int covei_heap_absorb(struct covei_lane *lane);
+/* The bytes of memory in the block in use at `offset`; 0 where there is no such block. */
+uint64_t covei_block_size(const struct cove_segment *segment, uint64_t offset, uint64_t *marks);
+/* How much more a request needs than its bytes, at most. */
+uint64_t covei_block_overhead(uint64_t alignment);
+
+/* ---- alloc.c: whole operations, which take the heap's lock and grow the segment. */
+
+enum covei_alloc_how {
+    COVEI_ALLOC_PLAIN, /* the transaction's, or else the member's */
+    COVEI_ALLOC_INTO, /* stored into a field in the same step; the transaction's, if there is one */
+    COVEI_ALLOC_INTERNAL /* stored into a field of the library's; no part of the transaction */
+};
+int covei_alloc(struct covei_lane *lane, enum covei_alloc_how how, uint64_t size_bytes, uint64_t alignment,
+                uint64_t *field, uint64_t *offset);
+/* Free; with `field` store 0 there in the same step. Inside a transaction: when it commits. */
+int covei_free(struct covei_lane *lane, uint64_t offset, uint64_t *field);
+/* Free what a field of the library's refers to, now, whatever transaction there is. */
+int covei_free_internal(struct covei_lane *lane, uint64_t *field);
+
+/* ---- transaction.c */
+
+int covei_begin(struct covei_lane *lane);
+int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes);
+int covei_commit(struct covei_lane *lane);
+int covei_abort(struct covei_lane *lane);
+/* Make sure that `units` more fit into the outer journal. */
+int covei_outer_reserve(struct covei_lane *lane, uint64_t units);
+int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target);
+int covei_settle_row(struct covei_lane *worker, uint32_t row);
+
+/* ---- check.c */
+
+struct covei_findings {
+    void (*report)(const char *sentence, void *context);
+    void *context;
+    int64_t count;
+};
+void covei_found(struct covei_findings *findings, const char *format, ...) COVEI_PRINTF(2, 3);
+void covei_heap_check(const struct cove_segment *segment, struct covei_findings *findings);
+
+#endif

@@ -1,0 +1,281 @@
+/* transaction.c - begin, save, commit, abort; and what recovery does with the blocks of a dead transaction.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * The outer journal holds, in the order in which they happened, old bytes, blocks allocated and blocks doomed. The phase, in the same word as
+ * the journal's length, decides what becomes of them:
+ *
+ *     ACTIVE     bytes go back, then UNDONE
+ *     UNDONE     allocated blocks are freed, doomed ones spared; each record goes with its effect, in one step
+ *     COMMITTED  doomed blocks are freed, allocated ones stay; likewise
+ *
+ * Locks are freed after the phase is stored and before blocks are freed: freeing needs the heap's lock and may take long.
+ *
+ * T1  Whoever settles a lane reads its `tails` only under the heap's lock. A settler that dies leaves its own inner journal, which holds both the
+ *     heap's words and that lane's `tails`, and the heap's lock; whoever gets the lock next has undone both.
+ *
+ * Growth of the journal: a larger block is allocated into journal_next, the records are copied, journal_old and then journal_block take
+ * their new values, journal_next is cleared, the old block freed. A kill between any two leaves up to three fields, two of which may
+ * name the same block; all records stay where journal_block (or the lane itself) has them. */
+#include "heap/heap.h"
+
+#include <cove/transaction.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- growth of the journal */
+
+static int move_journal(struct covei_lane *lane, uint64_t capacity)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    uint64_t *units = covei_address(lane->segment, shm->journal_next);
+    const uint64_t *old = shm->journal_block ? (uint64_t *)covei_address(lane->segment, shm->journal_block) + 1
+                                             : shm->outer;
+    uint64_t used = COVEI_TAILS_OUTER(atomic_load_explicit(&shm->tails, memory_order_relaxed));
+    units[0] = capacity;
+    memcpy(units + 1, old, (size_t)used * 8);
+    covei_order();
+    shm->journal_old = shm->journal_block;
+    covei_order();
+    shm->journal_block = shm->journal_next;
+    covei_order();
+    shm->journal_next = 0;
+    covei_order();
+    return covei_free_internal(lane, &shm->journal_old);
+}
+
+int covei_outer_reserve(struct covei_lane *lane, uint64_t units)
+{
+    if (covei_outer_has_room(lane, units))
+        return 0;
+    uint64_t capacity = covei_max(2 * covei_outer_capacity(lane), covei_outer_capacity(lane) + units);
+    uint64_t offset = 0;
+    int result = covei_alloc(lane, COVEI_ALLOC_INTERNAL, 8 + capacity * 8, 16, &lane->shm->journal_next, &offset);
+    return result < 0 ? result : move_journal(lane, capacity);
+}
+
+/* ---- the transaction */
+
+int covei_begin(struct covei_lane *lane)
+{
+    if (lane->depth++ == 0)
+        lane->base = atomic_load_explicit(&lane->shm->held_count, memory_order_relaxed);
+    return 0;
+}
+
+int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
+{
+    uint64_t units = covei_record_units(size_bytes);
+    if (COVEI_UNLIKELY(!covei_outer_has_room(lane, units))) {
+        int result = covei_outer_reserve(lane, units);
+        if (result < 0)
+            return result;
+    }
+    (void)covei_outer_write(lane, 0, COVEI_RECORD_BYTES, covei_offset(lane->segment, address), size_bytes);
+    covei_outer_append(lane, units);
+    return 0;
+}
+
+static void release_locks(struct covei_lane *lane)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    uint32_t count;
+    while ((count = atomic_load_explicit(&shm->held_count, memory_order_relaxed)) > lane->base) {
+        uint64_t offset = atomic_load_explicit(&shm->held[count - 1], memory_order_relaxed);
+        covei_lock_release(lane, covei_address(lane->segment, offset));
+    }
+    lane->marked = 0;
+}
+
+static void end_transaction(struct covei_lane *lane)
+{
+    lane->depth = lane->base = lane->marked = lane->effects = 0;
+}
+
+int covei_commit(struct covei_lane *lane)
+{
+    if (lane->depth > 1) {
+        lane->depth--;
+        return 0;
+    }
+    bool plain = lane->effects == 0 && lane->shm->journal_block == 0;
+    covei_order();
+    if (plain) /* nothing but bytes: forgetting them is all. relaxed: towards survivors, program order is enough */
+        atomic_store_explicit(&lane->shm->tails, 0, memory_order_relaxed);
+    else
+        covei_tails_set_phase(lane->shm, COVEI_PHASE_COMMITTED);
+    covei_order();
+    release_locks(lane);
+    end_transaction(lane);
+    if (plain)
+        return 0;
+    lane->patience_ns = COVE_FOREVER;
+    return covei_settle_lane(lane, lane->shm);
+}
+
+int covei_abort(struct covei_lane *lane)
+{
+    covei_lane_undo(lane, lane->base, 0);
+    end_transaction(lane);
+    lane->patience_ns = COVE_FOREVER;
+    return covei_settle_lane(lane, lane->shm);
+}
+
+/* ---- settling */
+
+/* Take the last record off `target`'s outer journal, in the same step as what else is in the worker's inner journal. */
+static void commit_without(struct covei_lane *worker, struct covei_lane_shm *target, uint64_t units)
+{
+    if (target == worker->shm) {
+        covei_inner_commit(worker, 0, units);
+        return;
+    }
+    uint64_t tails = atomic_load_explicit(&target->tails, memory_order_relaxed);
+    covei_inner_save(worker, &target->tails, sizeof target->tails);
+    atomic_store_explicit(&target->tails, tails - COVEI_TAILS(units, 0, 0), memory_order_relaxed); /* T1 */
+    covei_inner_commit(worker, 0, 0);
+}
+
+/* What a record means in a phase. A block that is none any more was spoilt by somebody: it is left. */
+static void perform(struct covei_lane *worker, const struct covei_entry *entry, uint32_t phase)
+{
+    int result = 0;
+    bool block = entry->kind != COVEI_RECORD_BYTES && covei_block_size(worker->segment, entry->offset, NULL) != 0;
+    if (!block)
+        return;
+    if (entry->kind == (phase == COVEI_PHASE_COMMITTED ? COVEI_RECORD_DOOMED : COVEI_RECORD_ALLOCATED))
+        result = covei_block_give(worker, entry->offset);
+    else if (entry->kind == COVEI_RECORD_DOOMED)
+        result = covei_block_doom(worker, entry->offset, false);
+    if (result < 0)
+        covei_inner_abort(worker);
+}
+
+static void settle_records(struct covei_lane *worker, struct covei_lane_shm *target)
+{
+    for (;;) {
+        uint64_t tails = atomic_load_explicit(&target->tails, memory_order_relaxed); /* T1 */
+        uint64_t end = COVEI_TAILS_OUTER(tails);
+        struct covei_entry entry;
+        if (end == 0)
+            return;
+        if (covei_outer_read(worker->segment, target, end, &entry))
+            perform(worker, &entry, COVEI_TAILS_PHASE(tails));
+        else
+            entry.units = end; /* somebody scribbled: there is nothing to go by */
+        commit_without(worker, target, entry.units);
+    }
+}
+
+/* Under the heap's lock: free the block that a field of a lane names. */
+static void drop_journal(struct covei_lane *worker, uint64_t *field)
+{
+    if (*field == 0)
+        return;
+    if (covei_block_size(worker->segment, *field, NULL) != 0 && covei_block_give(worker, *field) < 0)
+        covei_inner_abort(worker);
+    covei_put(worker, field, 0);
+    covei_inner_commit(worker, 0, 0);
+}
+
+static void drop_journals(struct covei_lane *worker, struct covei_lane_shm *target)
+{
+    if (target->journal_next == target->journal_block)
+        target->journal_next = 0;
+    if (target->journal_old == target->journal_block)
+        target->journal_old = 0;
+    covei_order();
+    drop_journal(worker, &target->journal_next);
+    drop_journal(worker, &target->journal_old);
+    drop_journal(worker, &target->journal_block);
+}
+
+int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target)
+{
+    struct covei_heap_shm *heap = covei_heap(worker->segment);
+    int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
+    if (result < 0)
+        return result;
+    settle_records(worker, target);
+    drop_journals(worker, target);
+    covei_order();
+    atomic_store_explicit(&target->tails, 0, memory_order_relaxed); /* T1; there is nothing left to undo */
+    covei_lock_release(worker, &heap->lock);
+    return 0;
+}
+
+int covei_settle_row(struct covei_lane *worker, uint32_t row)
+{
+    struct cove_segment *segment = worker->segment;
+    struct covei_heap_shm *heap = covei_heap(segment);
+    int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
+    if (result < 0)
+        return result;
+    struct covei_row_shm *shm = &segment->rows[row];
+    uint64_t limit = heap->block_count;
+    for (uint64_t i = 0; shm->pending != 0 && i <= limit; i++) {
+        uint64_t offset = shm->pending + sizeof(struct covei_block_shm);
+        if (covei_block_size(segment, offset, NULL) == 0 || covei_block_give(worker, offset) < 0) {
+            covei_inner_abort(worker);
+            break; /* somebody scribbled: the rest of the list cannot be found */
+        }
+        covei_inner_commit(worker, 0, 0);
+    }
+    shm->pending = 0;
+    covei_lock_release(worker, &heap->lock);
+    return 0;
+}
+
+/* ---- public */
+
+static int no_transaction(const struct covei_lane *lane)
+{
+    return covei_error(-EINVAL, "%s: this thread is in no transaction; call cove_begin first", lane->segment->name);
+}
+
+int cove_begin(cove_segment *segment)
+{
+    struct covei_lane *lane = NULL;
+    int result = covei_lane_get(&lane, segment);
+    return COVEI_UNLIKELY(result < 0) ? result : covei_begin(lane);
+}
+
+int cove_save(cove_segment *segment, void *address, size_t size_bytes)
+{
+    struct covei_lane *lane = NULL;
+    int result = covei_lane_get(&lane, segment);
+    if (COVEI_UNLIKELY(result < 0))
+        return result;
+    if (COVEI_UNLIKELY(lane->depth == 0))
+        return no_transaction(lane);
+    if (COVEI_UNLIKELY(!covei_user_address(segment, address, size_bytes, 1)))
+        return covei_error(-EINVAL, "%s: %p (%zu bytes) does not lie in the segment's memory", segment->name, address,
+                           size_bytes);
+    return covei_save(lane, address, size_bytes);
+}
+
+int cove_commit(cove_segment *segment)
+{
+    struct covei_lane *lane = NULL;
+    int result = covei_lane_get(&lane, segment);
+    if (COVEI_UNLIKELY(result < 0))
+        return result;
+    if (COVEI_UNLIKELY(lane->depth == 0))
+        return no_transaction(lane);
+    result = covei_commit(lane);
+    covei_recover_debts(lane);
+    return result;
+}
+
+int cove_abort(cove_segment *segment)
+{
+    struct covei_lane *lane = NULL;
+    int result = covei_lane_get(&lane, segment);
+    if (result < 0)
+        return result;
+    if (lane->depth == 0)
+        return no_transaction(lane);
+    result = covei_abort(lane);
+    covei_recover_debts(lane);
+    return result;
+}

@@ -1,0 +1,185 @@
+/* os_linux.c - the Linux port: mappings, parking, ordering, time; and the table itself.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Parking uses shared futexes: the kernel keys them by inode and offset, so each process may map the word anywhere. */
+#include "os/os_linux.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449 /* the same number on every architecture */
+#endif
+
+/* A port for headers older than Linux 5.16, which know nothing of futex_waitv. */
+struct waitv_entry {
+    uint64_t value;
+    uint64_t address;
+    uint32_t flags;
+    uint32_t reserved;
+};
+#define WAITV_SIZE_U32 2u
+
+static int linux_map(void **address, int file, uint64_t size_bytes, bool writable)
+{
+    if (size_bytes != (size_t)size_bytes)
+        return -ENOMEM;
+    void *mapped = mmap(NULL, (size_t)size_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
+    if (mapped == MAP_FAILED)
+        return -errno;
+    *address = mapped;
+    return 0;
+}
+
+static void linux_unmap(void *address, uint64_t size_bytes)
+{
+    (void)munmap(address, (size_t)size_bytes);
+}
+
+static int linux_map_keep_from_dumps(void *address, uint64_t size_bytes)
+{
+    return madvise(address, (size_t)size_bytes, MADV_DONTDUMP) < 0 ? -errno : 0;
+}
+
+static uint32_t *linux_fork_word(void)
+{
+    uint32_t *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (word == MAP_FAILED)
+        return NULL;
+    if (madvise(word, 4096, MADV_WIPEONFORK) < 0) {
+        (void)munmap(word, 4096);
+        return NULL;
+    }
+    *word = 1;
+    return word;
+}
+
+static struct timespec span(int64_t duration_ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(duration_ns / 1000000000), .tv_nsec = (long)(duration_ns % 1000000000)};
+}
+
+static int linux_park(void *word, uint32_t expected, int64_t timeout_ns)
+{
+    struct timespec timeout = span(timeout_ns);
+    long result = syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, NULL, 0);
+    return result < 0 ? -errno : 0;
+}
+
+static int64_t linux_now(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int linux_park2(void *word, uint32_t expected, void *word2, uint32_t expected2, int64_t timeout_ns)
+{
+    struct waitv_entry waiters[2] = {
+        {.value = expected, .address = (uintptr_t)word, .flags = WAITV_SIZE_U32},
+        {.value = expected2, .address = (uintptr_t)word2, .flags = WAITV_SIZE_U32},
+    };
+    int64_t until = linux_now() + timeout_ns;
+    /* The kernel's type for 64-bit time, whatever libc's is. */
+    struct {
+        int64_t seconds, nanoseconds;
+    } deadline = {until / 1000000000, until % 1000000000};
+    long result = syscall(SYS_futex_waitv, waiters, 2u, 0u, &deadline, CLOCK_MONOTONIC);
+    return result < 0 ? -errno : 0;
+}
+
+static int linux_wake(void *word, int32_t count)
+{
+    long result = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+    return result < 0 ? -errno : (int)result;
+}
+
+static int linux_fence_register(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) < 0 ? -errno : 0;
+}
+
+static int linux_fence_all(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) < 0 ? -errno : 0;
+}
+
+static uint64_t linux_wall(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void linux_nap(int64_t duration_ns)
+{
+    struct timespec duration = span(duration_ns);
+    (void)nanosleep(&duration, NULL);
+}
+
+static int linux_cpu_count(void)
+{
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+}
+
+static int32_t linux_thread_id(void)
+{
+    return (int32_t)gettid();
+}
+
+static uint32_t linux_user_id(void)
+{
+    return geteuid();
+}
+
+const struct covei_os covei_os_native = {
+    .file_open = covei_linux_file_open,
+    .file_make_nameless = covei_linux_file_make_nameless,
+    .file_make = covei_linux_file_make,
+    .file_reopen = covei_linux_file_reopen,
+    .file_publish = covei_linux_file_publish,
+    .file_rename_new = covei_linux_file_rename_new,
+    .file_stat = covei_linux_file_stat,
+    .path_stat = covei_linux_path_stat,
+    .file_set_mode = covei_linux_file_set_mode,
+    .file_set_group = covei_linux_file_set_group,
+    .file_reserve = covei_linux_file_reserve,
+    .file_read_at = covei_linux_file_read_at,
+    .file_write_at = covei_linux_file_write_at,
+    .file_close = covei_linux_file_close,
+    .path_remove = covei_linux_path_remove,
+    .file_space = covei_linux_file_space,
+    .directory_each = covei_linux_directory_each,
+    .group_find = covei_linux_group_find,
+    .lock_try = covei_linux_lock_try,
+    .lock_drop = covei_linux_lock_drop,
+    .lock_held = covei_linux_lock_held,
+    .map = linux_map,
+    .unmap = linux_unmap,
+    .map_keep_from_dumps = linux_map_keep_from_dumps,
+    .fork_word = linux_fork_word,
+    .park = linux_park,
+    .park2 = linux_park2,
+    .wake = linux_wake,
+    .fence_register = linux_fence_register,
+    .fence_all = linux_fence_all,
+    .now = linux_now,
+    .wall = linux_wall,
+    .nap = linux_nap,
+    .cpu = sched_getcpu,
+    .cpu_count = linux_cpu_count,
+    .process_self = covei_linux_process_self,
+    .process_ended = covei_linux_process_ended,
+    .thread_id = linux_thread_id,
+    .user_id = linux_user_id,
+    .boot_id = covei_linux_boot_id,
+};
+
+const struct covei_os *covei_os = &covei_os_native;

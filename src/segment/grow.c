@@ -1,0 +1,60 @@
+/* grow.c - making a segment larger while others use it.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Every member has mapped max_size bytes from the start, so growth moves nothing: the file gets longer, then one store publishes the new size.
+ * Under a lock of its own, in steps of at most 4 MiB, so that nobody who only wants memory that is there waits for the kernel.
+ *
+ * Edge G: file made larger, size stored release -> size loaded acquire, bytes touched.
+ * Crash: before the store the file is longer than the size says, and the next to grow reserves the same bytes again; after it, done. */
+#include "segment/segment.h"
+
+#include "region/region.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define STEP_BYTES (UINT64_C(4) << 20)
+
+static int grow_locked(struct cove_segment *segment, uint64_t target)
+{
+    struct covei_header_shm *header = segment->header;
+    uint64_t size = atomic_load_explicit(&header->size_bytes, memory_order_acquire);
+    while (size < target) {
+        uint64_t step = covei_min(target - size, STEP_BYTES);
+        int result = covei_region_reserve(segment->file, segment->name, size, step);
+        if (result < 0)
+            return result;
+        size += step;
+        atomic_store_explicit(&header->size_bytes, size, memory_order_release); /* edge G */
+    }
+    return 0;
+}
+
+/* What to grow to: at least what is needed, else a quarter of what is there, so that growth is rare; within the limits. */
+static uint64_t choose_target(const struct cove_segment *segment, uint64_t size, uint64_t more_bytes, uint64_t limit)
+{
+    uint64_t quarter = covei_min((size - segment->heap_at) / 4, STEP_BYTES);
+    uint64_t more = covei_round_up(covei_max(more_bytes, quarter), COVEI_PAGE);
+    return limit - size < more ? size + covei_round_up(more_bytes, COVEI_PAGE) : size + more;
+}
+
+int covei_segment_grow(struct covei_lane *lane, uint64_t more_bytes)
+{
+    struct cove_segment *segment = lane->segment;
+    uint64_t seen = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
+    int result = covei_lock_take(lane, &segment->header->grow_lock, COVE_FOREVER);
+    if (result < 0)
+        return result;
+    uint64_t size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
+    uint64_t limit = covei_min(segment->header->max_size_bytes, segment->mapped_bytes);
+    result = 0;
+    if (more_bytes > limit || size > limit - more_bytes || size < segment->heap_at)
+        result = covei_error(-ENOSPC,
+                             "%s: %" PRIu64 " more bytes are needed, but it may not grow beyond %" PRIu64
+                             " bytes (now %" PRIu64 "); free some memory in it, or create it with a larger max_size",
+                             segment->name, more_bytes, limit, size);
+    else if (size == seen) /* else somebody else grew it while we waited: look whether that is enough */
+        result = grow_locked(segment, choose_target(segment, size, more_bytes, limit));
+    covei_lock_release(lane, &segment->header->grow_lock);
+    return result;
+}

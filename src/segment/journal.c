@@ -1,0 +1,245 @@
+/* journal.c - undo records: what was there before the change that a lane is in the middle of.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Layout and invariants of the records: lane_shm.h. Why no flush or fence of the processor is needed: covei_order in base.h.
+ *
+ * J1  A record is whole before `tails` covers it; `tails` covers it before the bytes it keeps are changed.
+ * J2  Undo puts bytes back from the newest record to the oldest. Doing all of it again, or going on in the middle, ends in the same bytes, as
+ *     nobody else may change them: the locks that guard them are held until it is done.
+ * J3  Only bytes that are written solely under a lock of the lane are kept. A lock word that this lane holds may lie inside such a stretch (a
+ *     user saves a struct with its lock): undo leaves it as it is.
+ *
+ * The inner journal has room for every change that the library makes (asserted). The outer one moves to a larger block of the heap when it
+ * is full (src/heap/transaction.c). */
+#include "segment/segment.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define FOOTER_UNITS 2u
+#define KIND_SHIFT 56
+#define OFFSET_MASK ((UINT64_C(1) << KIND_SHIFT) - 1)
+
+static uint64_t load_tails(const struct covei_lane_shm *shm)
+{
+    /* relaxed: written by the lane's thread, or by the owner of its recovery, who learnt of the death through the kernel. */
+    return atomic_load_explicit(&shm->tails, memory_order_relaxed);
+}
+
+static void store_tails(struct covei_lane_shm *shm, uint64_t tails)
+{
+    covei_order();
+    atomic_store_explicit(&shm->tails, tails, memory_order_relaxed); /* as above */
+    covei_order();
+}
+
+static uint64_t units_of(uint64_t size_bytes)
+{
+    return (size_bytes + 7) / 8;
+}
+
+uint64_t covei_record_units(uint64_t size_bytes)
+{
+    return units_of(size_bytes) + FOOTER_UNITS;
+}
+
+static void write_record(uint64_t *at, enum covei_record kind, uint64_t offset, const void *bytes, uint64_t size_bytes)
+{
+    uint64_t units = kind == COVEI_RECORD_BYTES ? units_of(size_bytes) : 0;
+    if (size_bytes == 8 && units == 1)
+        memcpy(at, bytes, 8);
+    else if (units > 0)
+        memcpy(at, bytes, (size_t)size_bytes);
+    at[units] = offset | (uint64_t)kind << KIND_SHIFT;
+    at[units + 1] = size_bytes;
+}
+
+/* ---- inner */
+
+void covei_inner_save(struct covei_lane *lane, const void *address, uint32_t size_bytes)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    uint64_t tails = load_tails(shm);
+    uint32_t inner = COVEI_TAILS_INNER(tails);
+    uint32_t units = (uint32_t)covei_record_units(size_bytes);
+    assert(inner + units <= COVEI_INNER_UNITS);
+#ifdef COVE_PLANT_SWAPPED_STORE
+    store_tails(shm, tails + units); /* J1 broken: the length is there before the record */
+#endif
+    write_record(&shm->inner[inner], COVEI_RECORD_BYTES, covei_offset(lane->segment, address), address, size_bytes);
+#ifndef COVE_PLANT_SWAPPED_STORE
+    store_tails(shm, tails + units);
+#endif
+}
+
+void covei_inner_commit(struct covei_lane *lane, uint64_t appended, uint64_t removed)
+{
+    uint64_t tails = load_tails(lane->shm);
+    store_tails(lane->shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails) + appended - removed, COVEI_TAILS_PHASE(tails), 0));
+}
+
+void covei_inner_abort(struct covei_lane *lane)
+{
+    covei_inner_undo(lane->segment, lane->shm);
+}
+
+/* ---- outer */
+
+/* The outer journal's units and how many there are. Its block is believed only as far as it lies in the segment. */
+static uint64_t *outer_of(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t *capacity)
+{
+    uint64_t block = shm->journal_block;
+    if (block != 0 && block % 8 == 0 && block >= segment->heap_at && covei_inside(segment, block, 8)) {
+        uint64_t *units = covei_address(segment, block);
+        uint64_t count = units[0];
+        if (count < (UINT64_C(1) << 43) && covei_inside(segment, block, 8 + count * 8)) {
+            *capacity = count;
+            return units + 1;
+        }
+    }
+    *capacity = COVEI_OUTER_UNITS;
+    return (uint64_t *)shm->outer;
+}
+
+uint64_t covei_outer_capacity(const struct covei_lane *lane)
+{
+    uint64_t capacity = 0;
+    (void)outer_of(lane->segment, lane->shm, &capacity);
+    return capacity;
+}
+
+bool covei_outer_has_room(const struct covei_lane *lane, uint64_t units)
+{
+    return COVEI_TAILS_OUTER(load_tails(lane->shm)) + units <= covei_outer_capacity(lane);
+}
+
+uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
+                           uint64_t size_bytes)
+{
+    uint64_t capacity = 0;
+    uint64_t *outer = outer_of(lane->segment, lane->shm, &capacity);
+    uint64_t at = COVEI_TAILS_OUTER(load_tails(lane->shm)) + units_ahead;
+    uint64_t units = kind == COVEI_RECORD_BYTES ? covei_record_units(size_bytes) : FOOTER_UNITS;
+    assert(at + units <= capacity);
+    write_record(outer + at, kind, offset, covei_address(lane->segment, offset), size_bytes);
+    return units;
+}
+
+void covei_outer_append(struct covei_lane *lane, uint64_t units)
+{
+    store_tails(lane->shm, load_tails(lane->shm) + COVEI_TAILS(units, 0, 0));
+}
+
+static bool entry_fits(const struct cove_segment *segment, const struct covei_entry *entry, uint64_t end)
+{
+    if (entry->kind == COVEI_RECORD_BYTES)
+        return entry->size_bytes <= segment->mapped_bytes && covei_record_units(entry->size_bytes) <= end &&
+               covei_inside(segment, entry->offset, entry->size_bytes);
+    return entry->kind == COVEI_RECORD_ALLOCATED || entry->kind == COVEI_RECORD_DOOMED;
+}
+
+static bool read_record(const struct cove_segment *segment, const uint64_t *units, uint64_t capacity, uint64_t end,
+                        struct covei_entry *entry)
+{
+    if (end < FOOTER_UNITS || end > capacity)
+        return false;
+    uint64_t word = units[end - 2];
+    *entry = (struct covei_entry){.kind = (uint32_t)(word >> KIND_SHIFT),
+                                  .offset = word & OFFSET_MASK,
+                                  .size_bytes = units[end - 1],
+                                  .units = FOOTER_UNITS};
+    if (!entry_fits(segment, entry, end))
+        return false;
+    if (entry->kind == COVEI_RECORD_BYTES)
+        entry->units = covei_record_units(entry->size_bytes);
+    entry->bytes = units + end - entry->units;
+    return true;
+}
+
+bool covei_outer_read(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t end,
+                      struct covei_entry *entry)
+{
+    uint64_t capacity = 0;
+    const uint64_t *units = outer_of(segment, shm, &capacity);
+    return read_record(segment, units, capacity, end, entry);
+}
+
+/* ---- undo */
+
+/* The next lock word of this lane at or behind `from` and before `to`; `to` where there is none. */
+static uint64_t next_lock(const struct covei_lane_shm *shm, uint64_t from, uint64_t to)
+{
+    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
+    uint64_t nearest = to;
+    for (uint32_t i = 0; i < count && i < COVEI_LANE_LOCKS; i++) {
+        uint64_t offset = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
+        if (offset + 8 > from && offset < nearest)
+            nearest = offset;
+    }
+    return nearest;
+}
+
+/* J3: put the bytes back around the lock words that lie among them. */
+static void put_back(const struct cove_segment *segment, const struct covei_lane_shm *shm,
+                     const struct covei_entry *entry)
+{
+    uint64_t from = entry->offset, to = entry->offset + entry->size_bytes;
+    while (from < to) {
+        uint64_t lock = next_lock(shm, from, to);
+        if (lock > from)
+            memcpy(covei_address(segment, from), (const unsigned char *)entry->bytes + (from - entry->offset),
+                   (size_t)(lock - from));
+        from = lock < to ? lock + 8 : to;
+    }
+}
+
+void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
+{
+    for (;;) {
+        uint64_t tails = load_tails(shm);
+        uint32_t inner = COVEI_TAILS_INNER(tails);
+        if (inner == 0)
+            return;
+        struct covei_entry entry;
+        uint32_t left = 0; /* a record that makes no sense ends the undo: somebody scribbled */
+        if (read_record(segment, shm->inner, COVEI_INNER_UNITS, inner, &entry)) {
+            memcpy(covei_address(segment, entry.offset), entry.bytes, (size_t)entry.size_bytes);
+            left = inner - (uint32_t)entry.units;
+        }
+        store_tails(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), COVEI_TAILS_PHASE(tails), left));
+    }
+}
+
+void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
+{
+    uint64_t end = COVEI_TAILS_OUTER(load_tails(shm));
+    struct covei_entry entry;
+    /* The length stays: the records of blocks are still wanted, and repeating the bytes changes nothing (J2). */
+    while (end > 0 && covei_outer_read(segment, shm, end, &entry)) {
+        if (entry.kind == COVEI_RECORD_BYTES)
+            put_back(segment, shm, &entry);
+        end -= entry.units;
+    }
+    covei_order();
+}
+
+void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase)
+{
+    uint64_t tails = load_tails(shm);
+    store_tails(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), phase, COVEI_TAILS_INNER(tails)));
+}
+
+const char *covei_journal_check(const struct cove_segment *segment, const struct covei_lane_shm *shm)
+{
+    uint64_t tails = load_tails(shm);
+    if (COVEI_TAILS_PHASE(tails) > COVEI_PHASE_COMMITTED)
+        return "its phase is none";
+    struct covei_entry entry;
+    for (uint64_t end = COVEI_TAILS_INNER(tails); end > 0; end -= entry.units)
+        if (!read_record(segment, shm->inner, COVEI_INNER_UNITS, end, &entry) || entry.kind != COVEI_RECORD_BYTES)
+            return "its inner journal has a record that makes no sense";
+    for (uint64_t end = COVEI_TAILS_OUTER(tails); end > 0; end -= entry.units)
+        if (!covei_outer_read(segment, shm, end, &entry))
+            return "its outer journal has a record that makes no sense";
+    return NULL;
+}

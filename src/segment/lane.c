@@ -1,0 +1,253 @@
+/* lane.c - one thread's place in a segment, and its sign of life.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * A lane is claimed by one CAS in a dense array of owners (0 -> row + 1) and given back by one store of 0.
+ *
+ * Sign of life. Each lane holds a robust mutex of its owner's libc, locked by the thread while it has the lane. The kernel marks the mutex's
+ * futex word (FUTEX_OWNER_DIED) and wakes a waiter when the thread ends, before it frees the process's memory, so that word
+ * tells of a death of a huge process in the time that a small one takes. Which of the mutex's words it is differs by libc, so the lane
+ * says where (life_at). The word is a fast path: the lock on the row's byte is the truth.
+ *
+ * I1  owner == 0 implies I1 of lane_shm.h: the lane is clean.
+ * I2  life_at != 0 only while the mutex is set up; a word of 0 says nothing.
+ *
+ * Crash: claimed and not used: recovery finds a clean lane of a dead row and frees it. Since a thread's robust list runs through
+ * the mapping, a mapping stays until the last thread with a lane in it ended (see open.c). */
+#include "segment/segment.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIFE_DIED 0x40000000u /* FUTEX_OWNER_DIED of linux/futex.h: the kernel's, the same for every libc */
+#define LIFE_WAITERS 0x80000000u /* FUTEX_WAITERS */
+#define LIFE_THREAD 0x3fffffffu
+
+_Static_assert(sizeof(pthread_mutex_t) <= sizeof(((struct covei_lane_shm *)0)->life),
+               "a libc's mutex fits into a lane");
+
+_Atomic uint32_t *covei_lane_life(struct covei_lane_shm *shm)
+{
+    /* acquire: the mutex was set up before its place was told. */
+    uint32_t at = atomic_load_explicit(&shm->life_at, memory_order_acquire);
+    if (at == 0 || at > sizeof shm->life - 3 || (at - 1) % 4 != 0)
+        return NULL;
+    return (_Atomic uint32_t *)(void *)((unsigned char *)shm->life + at - 1);
+}
+
+bool covei_lane_died(struct covei_lane_shm *shm)
+{
+    _Atomic uint32_t *life = covei_lane_life(shm);
+    /* acquire: pairs with the kernel's mark; what the thread stored before it ended is seen. */
+    return life && (atomic_load_explicit(life, memory_order_acquire) & LIFE_DIED) != 0;
+}
+
+/* Where in the mutex does this libc keep the number of the thread that holds it? */
+static uint32_t find_life_word(const struct covei_lane_shm *shm, uint32_t thread)
+{
+    const uint32_t *words = (const uint32_t *)(const void *)shm->life;
+    for (uint32_t i = 0; i < 2; i++) /* glibc: word 0; musl: word 1 */
+        if ((words[i] & LIFE_THREAD) == thread)
+            return 1 + 4 * i;
+    return 0;
+}
+
+static void begin_life(struct covei_lane_shm *shm)
+{
+    shm->thread_id = covei_os->thread_id();
+    atomic_store_explicit(&shm->life_at, 0, memory_order_relaxed); /* ordered by the fence below */
+    covei_order();
+    memset(shm->life, 0, sizeof shm->life);
+    pthread_mutexattr_t attributes;
+    pthread_mutex_t *mutex = (pthread_mutex_t *)(void *)shm->life;
+    if (pthread_mutexattr_init(&attributes) != 0)
+        return;
+    (void)pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    (void)pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    if (pthread_mutex_init(mutex, &attributes) == 0 && pthread_mutex_lock(mutex) == 0)
+        atomic_store_explicit(&shm->life_at, find_life_word(shm, (uint32_t)shm->thread_id), memory_order_release);
+    (void)pthread_mutexattr_destroy(&attributes);
+}
+
+static void end_life(struct covei_lane_shm *shm)
+{
+    if (atomic_load_explicit(&shm->life_at, memory_order_relaxed) == 0) /* relaxed: only this thread writes it */
+        return;
+    (void)pthread_mutex_unlock((pthread_mutex_t *)(void *)shm->life);
+    atomic_store_explicit(&shm->life_at, 0, memory_order_release);
+}
+
+/* Memory for more lanes: again a hole at first. 1: there are more now, 0: no more fit, or an error. */
+static int make_lanes_ready(struct cove_segment *segment, uint32_t ready)
+{
+    if (ready >= segment->max_lanes)
+        return 0;
+    uint32_t lanes_a_page = COVEI_PAGE / sizeof(struct covei_lane_shm);
+    uint32_t wanted = (uint32_t)covei_min(ready + 4 * lanes_a_page, segment->max_lanes);
+    uint64_t from = covei_offset(segment, &segment->lanes[ready]);
+    int result = covei_os->file_reserve(segment->file, from, (uint64_t)(wanted - ready) * sizeof *segment->lanes);
+    if (result < 0)
+        return covei_error(result,
+                           "%s: no memory for another thread's lane: %s; free some (cove gc) or make the file system "
+                           "larger",
+                           segment->name, cove_strerror(result));
+    while (ready < wanted && !atomic_compare_exchange_weak_explicit(&segment->header->lanes_ready, &ready, wanted,
+                                                                    memory_order_release, memory_order_relaxed))
+        ;
+    return 1;
+}
+
+/* A free lane among those that have memory: its index, or max_lanes. */
+static uint32_t take_free_lane(struct cove_segment *segment, uint32_t ready)
+{
+    for (uint32_t i = 0; i < ready; i++) {
+        uint32_t owner = 0;
+        /* acquire: the lane was clean before its owner word became 0. */
+        if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) == 0 &&
+            atomic_compare_exchange_strong_explicit(&segment->owners[i], &owner, segment->row + 1, memory_order_acquire,
+                                                    memory_order_relaxed))
+            return i;
+    }
+    return segment->max_lanes;
+}
+
+static int find_lane(struct cove_segment *segment, uint32_t *index)
+{
+    for (;;) {
+        uint32_t ready = atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire);
+        ready = (uint32_t)covei_min(ready, segment->max_lanes);
+        *index = take_free_lane(segment, ready);
+        if (*index < segment->max_lanes)
+            return 0;
+        int result = make_lanes_ready(segment, ready);
+        if (result < 0)
+            return result;
+        if (result == 0 && !covei_recover_free_lanes(segment))
+            return covei_error(-EUSERS,
+                               "%s: all of its %" PRIu32
+                               " lanes are in use (one a thread); end some threads, or create "
+                               "it with more max_members",
+                               segment->name, segment->max_lanes);
+    }
+}
+
+static struct covei_lane *known_lane(const struct cove_segment *segment)
+{
+    struct covei_lane *lane = covei_thread.lanes;
+    while (lane && lane->segment != segment)
+        lane = lane->next;
+    return lane;
+}
+
+static struct covei_lane *new_lane(struct cove_segment *segment, uint32_t index)
+{
+    struct covei_lane *lane = calloc(1, sizeof *lane);
+    if (!lane)
+        return NULL;
+    lane->shm = &segment->lanes[index];
+    lane->segment = segment;
+    lane->id = index + 1;
+    lane->next = covei_thread.lanes;
+    covei_thread.lanes = lane;
+    covei_handle_lane_begins(segment);
+    begin_life(lane->shm);
+    covei_thread_watch();
+    return lane;
+}
+
+int covei_lane_claim(struct covei_lane **out, struct cove_segment *segment)
+{
+    int result = covei_segment_usable(segment);
+    if (result < 0)
+        return result;
+    if (segment->flags & COVE_READONLY)
+        return covei_error(-EPERM, "%s: it was opened with COVE_READONLY; open it without to change it", segment->name);
+    struct covei_lane *lane = known_lane(segment);
+    if (!lane) {
+        uint32_t index = 0;
+        result = find_lane(segment, &index);
+        if (result < 0)
+            return result;
+        lane = new_lane(segment, index);
+        if (!lane) {
+            atomic_store_explicit(&segment->owners[index], 0, memory_order_release);
+            return covei_error(-ENOMEM, "%s: no memory for a thread's handle", segment->name);
+        }
+    }
+    covei_thread.segment = segment;
+    covei_thread.lane = lane;
+    *out = lane;
+    return 0;
+}
+
+static void unlink_lane(struct covei_lane *lane)
+{
+    struct covei_lane **at = &covei_thread.lanes;
+    while (*at && *at != lane)
+        at = &(*at)->next;
+    if (*at)
+        *at = lane->next;
+    if (covei_thread.lane == lane)
+        covei_thread.segment = NULL, covei_thread.lane = NULL;
+}
+
+void covei_lane_release(struct covei_lane *lane)
+{
+    struct cove_segment *segment = lane->segment;
+    covei_lane_roll_back(lane);
+    end_life(lane->shm);
+    /* release: the lane is clean before it is free. */
+    atomic_store_explicit(&segment->owners[lane->id - 1], 0, memory_order_release);
+    unlink_lane(lane);
+    free(lane);
+    covei_handle_lane_ends(segment);
+}
+
+void covei_lanes_forget(void)
+{
+    while (covei_thread.lanes) {
+        struct covei_lane *lane = covei_thread.lanes;
+        covei_thread.lanes = lane->next;
+        free(lane);
+    }
+    covei_thread.segment = NULL;
+    covei_thread.lane = NULL;
+}
+
+/* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns the word to sleep on
+ * and what it holds, NULL where there is none, and in `died` that it has ended. */
+static _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value, bool *died)
+{
+    *died = false;
+    if (lane >= segment->max_lanes)
+        return NULL;
+    _Atomic uint32_t *life = covei_lane_life(&segment->lanes[lane]);
+    if (!life)
+        return NULL;
+    *value = atomic_load_explicit(life, memory_order_acquire);
+    *died = (*value & LIFE_DIED) != 0;
+    if (*died || (*value & LIFE_THREAD) == 0)
+        return NULL;
+    if (!(*value & LIFE_WAITERS)) {
+        /* relaxed: the mark orders nothing; the kernel looks at it when the thread ends. */
+        if (!atomic_compare_exchange_strong_explicit(life, value, *value | LIFE_WAITERS, memory_order_relaxed,
+                                                     memory_order_relaxed))
+            return NULL;
+        *value |= LIFE_WAITERS;
+    }
+    return life;
+}
+
+void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected, uint32_t lane,
+                 int64_t slice_ns)
+{
+    uint32_t value = 0;
+    bool died = false;
+    _Atomic uint32_t *life = watch_life(segment, lane, &value, &died);
+    if (died)
+        return;
+    if (life && covei_os->park2((void *)word, expected, (void *)life, value, slice_ns) != -ENOSYS)
+        return;
+    (void)covei_os->park((void *)word, expected, slice_ns);
+}

@@ -1,0 +1,513 @@
+/* open.c - opening and closing segments; one handle a segment in a process.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Open: look the name up; where there is a file, check a copy of its header, map it, and join under the life-cycle byte (shared), after looking
+ * whether the name still leads to this file. Where there is none, build one. Whoever loses a race goes round again, until the timeout.
+ * Between removal's mark and the loss of the name its maker may die; whoever finds the mark takes the name away.
+ *
+ * Close: what was opened in it, this thread's lane, the row. A thread with a lane has a robust mutex in the mapping, whose place the kernel and
+ * libc remember until the thread ends; so the mapping and the row stay (LINGERING) until the last such thread is gone.
+ *
+ * Crash: joined or not; closed or a dead member, which others recover. */
+#include "region/region.h"
+#include "segment/build.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
+#define NAP_NS INT64_C(200000) /* between two tries for the life-cycle byte */
+#define ROWS_LOOKED_AT 8u /* for dead members, when opening and closing */
+
+int64_t covei_wait_begin(int64_t timeout_ns)
+{
+    int64_t now = covei_os->now();
+    return timeout_ns >= INT64_MAX - now ? INT64_MAX : now + timeout_ns;
+}
+
+/* ---- handles */
+
+struct cove_segment *covei_handle_new(const char *name, uint32_t flags)
+{
+    struct cove_segment *segment = calloc(1, sizeof *segment);
+    if (!segment) {
+        (void)covei_error(-ENOMEM, "%s: no memory for a handle", name);
+        return NULL;
+    }
+    segment->file = segment->lock_file = -1;
+    segment->flags = flags;
+    segment->epoch = covei_process_epoch();
+    (void)pthread_mutex_init(&segment->mutex, NULL);
+    memcpy(segment->name, name, strnlen(name, COVEI_NAME_MAX));
+    return segment;
+}
+
+void covei_handle_drop(struct cove_segment *segment)
+{
+    if (segment->base)
+        covei_os->unmap(segment->base, segment->mapped_bytes);
+    if (segment->lock_file >= 0)
+        covei_os->file_close(segment->lock_file);
+    if (segment->file >= 0)
+        covei_os->file_close(segment->file);
+    (void)pthread_mutex_destroy(&segment->mutex);
+    free(segment);
+}
+
+/* An open failed after this thread took a lane to recover somebody. */
+static void abandon(struct cove_segment *segment)
+{
+    struct covei_lane *lane = covei_thread.lanes;
+    while (lane && lane->segment != segment)
+        lane = lane->next;
+    segment->opens = 1; /* the lane's end must not end the handle: that is done here */
+    if (lane)
+        covei_lane_release(lane);
+    covei_handle_drop(segment);
+}
+
+/* ---- the life cycle */
+
+bool covei_name_leads_to(const char *path, uint64_t device, uint64_t inode)
+{
+    struct covei_file_stat stat;
+    return covei_os->path_stat(path, &stat) == 0 && stat.device == device && stat.inode == inode;
+}
+
+int covei_life_cycle_lock(int file, const char *name, bool exclusive, int64_t deadline)
+{
+    int result;
+    while ((result = covei_os->lock_try(file, COVEI_BYTE_LIFE_CYCLE, exclusive)) == -EAGAIN) {
+        if (covei_wait_left(deadline) == 0)
+            return covei_error(-ETIMEDOUT,
+                               "%s: another process is opening or removing it and does not get on; look whether it is "
+                               "stopped, or wait longer",
+                               name);
+        covei_os->nap(NAP_NS);
+    }
+    return result < 0 ? covei_error(result, "%s: locking its file failed: %s", name, cove_strerror(result)) : 0;
+}
+
+void covei_life_cycle_unlock(int file)
+{
+    (void)covei_os->lock_drop(file, COVEI_BYTE_LIFE_CYCLE);
+}
+
+int covei_remove_name(int file, const char *name, const char *path)
+{
+    uint32_t removed = COVEI_SEGMENT_REMOVED;
+    (void)covei_os->file_write_at(file, &removed, sizeof removed, offsetof(struct covei_header_shm, state));
+    int result = covei_os->path_remove(path);
+    if (result < 0 && result != -ENOENT)
+        return covei_error(result, "%s: removing %s failed: %s", name, path, cove_strerror(result));
+    return 0;
+}
+
+/* ---- joining */
+
+int covei_segment_join(struct cove_segment *segment)
+{
+    int result = covei_roster_claim(segment);
+    if (result < 0)
+        return result;
+    segment->may_fence = covei_os->fence_register() == 0;
+    if (!segment->may_fence)
+        /* Nobody can fence us from outside, so senders see this and fence themselves. release: before our first message. */
+        atomic_store_explicit(&segment->header->must_fence, 1, memory_order_release);
+    return 0;
+}
+
+static int read_header(struct cove_segment *segment, const struct covei_file_stat *stat,
+                       struct covei_header_shm *header)
+{
+    memset(header, 0, sizeof *header);
+    int64_t count = covei_os->file_read_at(segment->file, header, sizeof *header, 0);
+    if (count < 0)
+        return covei_error((int)count, "%s: reading its file failed: %s", segment->name, cove_strerror((int)count));
+    return covei_header_verify(header, segment->name, count < (int64_t)sizeof *header ? 0 : stat->size_bytes);
+}
+
+static int check_features(const struct cove_segment *segment, const struct covei_header_shm *header)
+{
+    uint64_t unknown = atomic_load_explicit(&header->features, memory_order_relaxed) & ~covei_upper.features;
+    if (unknown != 0)
+        return covei_error(COVE_ELAYOUT,
+                           "%s: it holds objects of a type that this library does not know (features %#llx); use a "
+                           "newer Cove",
+                           segment->name, (unsigned long long)unknown);
+    return 0;
+}
+
+/* Join under the life-cycle byte. COVE_EREMOVED: the file has lost its name, or is about to; try again. */
+static int join_named(struct cove_segment *segment, const char *path, int64_t deadline)
+{
+    segment->lock_file = covei_os->file_reopen(segment->file, COVEI_OPEN_WRITE);
+    if (segment->lock_file < 0) {
+        int error = segment->lock_file;
+        segment->lock_file = -1;
+        return covei_error(error, "%s: opening a second descriptor of its file failed: %s", segment->name,
+                           cove_strerror(error));
+    }
+    int result = covei_life_cycle_lock(segment->lock_file, segment->name, false, deadline);
+    if (result < 0)
+        return result;
+    if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY ||
+        !covei_name_leads_to(path, segment->device, segment->inode))
+        result = COVE_EREMOVED;
+    else
+        result = covei_segment_join(segment);
+    covei_life_cycle_unlock(segment->lock_file);
+    return result;
+}
+
+static int attach(struct cove_segment *segment, const char *path, const struct covei_file_stat *stat, int64_t deadline)
+{
+    struct covei_header_shm header;
+    int result = read_header(segment, stat, &header);
+    if (result == 0)
+        result = check_features(segment, &header);
+    if (result < 0)
+        return result;
+    uint32_t state = atomic_load_explicit(&header.state, memory_order_relaxed);
+    if (state == COVEI_SEGMENT_REMOVED && !(segment->flags & COVE_READONLY))
+        return COVE_EREMOVED;
+    if (state != COVEI_SEGMENT_READY && state != COVEI_SEGMENT_REMOVED)
+        return covei_error(COVE_ECORRUPT, "%s: its header has no state; remove it (cove rm --force)", segment->name);
+    segment->max_members = header.max_members;
+    segment->max_lanes = header.max_lanes;
+    segment->device = stat->device;
+    segment->inode = stat->inode;
+    uint64_t size = atomic_load_explicit(&header.size_bytes, memory_order_relaxed);
+    result = covei_segment_map(segment, size, header.max_size_bytes);
+    if (result < 0)
+        return result;
+    covei_segment_locate(segment);
+    return segment->flags & COVE_READONLY ? 0 : join_named(segment, path, deadline);
+}
+
+int covei_finish_removal(const char *name, const char *path, int64_t deadline)
+{
+    struct covei_file_stat stat;
+    int file = covei_region_open(name, path, COVE_ANY_OWNER, &stat);
+    if (file < 0)
+        return file == -ENOENT ? 0 : file;
+    uint32_t state = 0;
+    int result = covei_life_cycle_lock(file, name, true, deadline);
+    if (result == 0) {
+        (void)covei_os->file_read_at(file, &state, sizeof state, offsetof(struct covei_header_shm, state));
+        if (state == COVEI_SEGMENT_REMOVED && covei_name_leads_to(path, stat.device, stat.inode))
+            result = covei_remove_name(file, name, path);
+    }
+    covei_os->file_close(file);
+    return result;
+}
+
+/* ---- open */
+
+/* The handle that this process has of that file already, counted once more; under the registry's lock. */
+static struct cove_segment *find_handle(const struct covei_file_stat *stat)
+{
+    struct cove_segment *segment = covei_registry;
+    while (segment && (segment->device != stat->device || segment->inode != stat->inode))
+        segment = segment->next;
+    return segment;
+}
+
+static void enter_registry(struct cove_segment *segment)
+{
+    segment->opens = 1;
+    segment->next = covei_registry;
+    covei_registry = segment;
+}
+
+/* A handle that is open already, or that lingers: open it again. NULL where it can no longer be used. */
+static struct cove_segment *open_again(struct cove_segment *segment)
+{
+    if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY)
+        return NULL;
+    if (atomic_load_explicit(&segment->closed, memory_order_relaxed)) {
+        atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_ATTACHED),
+                              memory_order_release);
+        atomic_store_explicit(&segment->closed, false, memory_order_relaxed); /* guarded by the registry */
+    }
+    segment->opens++;
+    return segment;
+}
+
+static int open_existing(struct cove_segment **out, const char *name, const char *path,
+                         const struct cove_options *options, int64_t deadline)
+{
+    struct covei_file_stat stat;
+    int file = covei_region_open(name, path, options->flags, &stat);
+    if (file < 0)
+        return file;
+    bool shared = !(options->flags & COVE_READONLY);
+    struct cove_segment *known = shared ? find_handle(&stat) : NULL;
+    if (known && (known = open_again(known)) != NULL) {
+        covei_os->file_close(file);
+        *out = known;
+        return 0;
+    }
+    struct cove_segment *segment = covei_handle_new(name, options->flags);
+    if (!segment) {
+        covei_os->file_close(file);
+        return -ENOMEM;
+    }
+    segment->file = file;
+    int result = attach(segment, path, &stat, deadline);
+    if (result < 0) {
+        abandon(segment);
+        return result;
+    }
+    if (shared)
+        enter_registry(segment);
+    else
+        segment->opens = 1;
+    *out = segment;
+    return 0;
+}
+
+static int create_new(struct cove_segment **out, const char *name, const char *path, const struct cove_options *options)
+{
+    struct cove_segment *segment = covei_handle_new(name, options->flags);
+    if (!segment)
+        return -ENOMEM;
+    int result = covei_segment_build(segment, path, options);
+    struct covei_file_stat stat;
+    if (result == 0)
+        result = covei_os->file_stat(segment->file, &stat);
+    if (result < 0) {
+        covei_handle_drop(segment);
+        return result;
+    }
+    segment->device = stat.device;
+    segment->inode = stat.inode;
+    enter_registry(segment);
+    *out = segment;
+    return COVE_CREATED;
+}
+
+/* One round: 0, COVE_CREATED, an error; COVE_EREMOVED or -EAGAIN: somebody was faster, go round again. */
+static int open_once(struct cove_segment **out, const char *name, const char *path, const struct cove_options *options,
+                     int64_t deadline)
+{
+    if (!(options->flags & COVE_EXCLUSIVE)) {
+        int result = open_existing(out, name, path, options, deadline);
+        if (result == COVE_EREMOVED) {
+            int finished = covei_finish_removal(name, path, deadline);
+            return finished < 0 ? finished : COVE_EREMOVED;
+        }
+        if (result != -ENOENT || options->flags & (COVE_EXISTING | COVE_READONLY))
+            return result;
+    }
+    int result = create_new(out, name, path, options);
+    if (result == -EEXIST && !(options->flags & COVE_EXCLUSIVE))
+        return -EAGAIN;
+    return result;
+}
+
+int cove_open(cove_segment **segment, const char *name, const struct cove_options *given)
+{
+    static const struct cove_options defaults;
+    struct cove_options options = given ? *given : defaults;
+    char path[COVEI_PATH_MAX];
+    int result = covei_name_path(path, name);
+    if (result == 0)
+        result = covei_process_prepare();
+    if (result < 0)
+        return result;
+    if (!segment ||
+        (options.flags & ~(COVE_EXISTING | COVE_EXCLUSIVE | COVE_READONLY | COVE_ANY_OWNER | COVE_NODUMP)) != 0 ||
+        ((options.flags & COVE_EXCLUSIVE) && (options.flags & (COVE_EXISTING | COVE_READONLY))))
+        return covei_error(-EINVAL, "%s: these flags (%#x) do not go together, or no place for the handle", name,
+                           options.flags);
+    int64_t deadline = covei_wait_begin(options.timeout_ns > 0 ? options.timeout_ns : DEFAULT_TIMEOUT_NS);
+    struct cove_segment *opened = NULL;
+    do {
+        covei_registry_lock();
+        result = open_once(&opened, name, path, &options, deadline);
+        covei_registry_unlock();
+    } while ((result == COVE_EREMOVED || result == -EAGAIN) && covei_wait_left(deadline) > 0);
+    if (result == COVE_EREMOVED || result == -EAGAIN)
+        return covei_error(COVE_EREMOVED, "%s: it is removed and made again all the time; somebody fights for the name",
+                           name);
+    if (result < 0)
+        return result;
+    *segment = opened;
+    if (!(options.flags & COVE_READONLY))
+        covei_recover_some(opened, ROWS_LOOKED_AT);
+    return result;
+}
+
+/* ---- close */
+
+void covei_child_add(struct cove_segment *segment, struct covei_child *child)
+{
+    (void)pthread_mutex_lock(&segment->mutex);
+    child->previous = NULL;
+    child->next = segment->children;
+    if (child->next)
+        child->next->previous = child;
+    segment->children = child;
+    (void)pthread_mutex_unlock(&segment->mutex);
+}
+
+static void unlink_child(struct cove_segment *segment, struct covei_child *child)
+{
+    if (child->previous)
+        child->previous->next = child->next;
+    else
+        segment->children = child->next;
+    if (child->next)
+        child->next->previous = child->previous;
+}
+
+void covei_child_remove(struct cove_segment *segment, struct covei_child *child)
+{
+    (void)pthread_mutex_lock(&segment->mutex);
+    unlink_child(segment, child);
+    (void)pthread_mutex_unlock(&segment->mutex);
+}
+
+static void close_children(struct cove_segment *segment)
+{
+    for (;;) {
+        (void)pthread_mutex_lock(&segment->mutex);
+        struct covei_child *child = segment->children;
+        if (child)
+            unlink_child(segment, child);
+        (void)pthread_mutex_unlock(&segment->mutex);
+        if (!child)
+            return;
+        child->close(child);
+    }
+}
+
+/* Is a thread of ours in the middle of something? */
+static bool is_busy(const struct cove_segment *segment)
+{
+    for (uint32_t i = 0; i < segment->max_lanes; i++) {
+        if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) != segment->row + 1)
+            continue; /* relaxed: our own lanes; a thread that takes one now races with the close */
+        const struct covei_lane_shm *shm = &segment->lanes[i];
+        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 ||
+            atomic_load_explicit(&shm->held_count, memory_order_relaxed) != 0)
+            return true;
+    }
+    struct covei_lane *lane = covei_thread.lanes;
+    while (lane && lane->segment != segment)
+        lane = lane->next;
+    return lane && lane->depth > 0;
+}
+
+/* LAST_OUT: take the name away when no living member is left. */
+static void remove_if_last(struct cove_segment *segment)
+{
+    char path[COVEI_PATH_MAX];
+    if (segment->header->lifetime != COVE_LAST_OUT || covei_name_path(path, segment->name) < 0 ||
+        covei_life_cycle_lock(segment->lock_file, segment->name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS)) < 0)
+        return; /* cove_gc finds it */
+    if (covei_roster_others(segment) == 0 && covei_name_leads_to(path, segment->device, segment->inode))
+        (void)covei_remove_name(segment->file, segment->name, path);
+    covei_life_cycle_unlock(segment->lock_file);
+}
+
+static void leave_registry(struct cove_segment *segment)
+{
+    struct cove_segment **at = &covei_registry;
+    while (*at && *at != segment)
+        at = &(*at)->next;
+    if (*at)
+        *at = segment->next;
+}
+
+/* Nobody has it open and no thread has a lane: the handle ends. True for exactly one caller. Under the registry's lock. */
+static bool ends_now(struct cove_segment *segment)
+{
+    if (segment->opens != 0 || segment->lane_count != 0)
+        return false;
+    leave_registry(segment);
+    return true;
+}
+
+static void leave(struct cove_segment *segment)
+{
+    covei_roster_release(segment);
+    covei_handle_drop(segment);
+}
+
+void covei_handle_lane_begins(struct cove_segment *segment)
+{
+    covei_registry_lock();
+    segment->lane_count++;
+    covei_registry_unlock();
+}
+
+void covei_handle_lane_ends(struct cove_segment *segment)
+{
+    covei_registry_lock();
+    segment->lane_count--;
+    bool ends = ends_now(segment);
+    covei_registry_unlock();
+    if (ends)
+        leave(segment);
+}
+
+static void close_last(struct cove_segment *segment)
+{
+    covei_recover_some(segment, ROWS_LOOKED_AT);
+    struct covei_lane *lane = NULL;
+    if (covei_lane_get(&lane, segment) == 0) {
+        lane->patience_ns = COVE_FOREVER;
+        (void)covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
+    }
+    remove_if_last(segment);
+    /* release: LINGERING says that nothing is held any more. */
+    atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_LINGERING),
+                          memory_order_release);
+    covei_registry_lock();
+    segment->opens = 0;
+    atomic_store_explicit(&segment->closed, true, memory_order_relaxed); /* guarded by the registry */
+    bool ends = !lane && ends_now(segment);
+    covei_registry_unlock();
+    if (lane)
+        covei_lane_release(lane); /* ends the handle too, if it was the last */
+    else if (ends)
+        leave(segment);
+}
+
+/* In a forked child: what it inherited is a copy of the parent's handle, not a membership. */
+static int close_inherited(struct cove_segment *segment)
+{
+    covei_handle_drop(segment);
+    return 0;
+}
+
+int cove_close(cove_segment *segment)
+{
+    if (!segment)
+        return 0;
+    int result = covei_segment_usable(segment);
+    if (result == COVE_EFORKED)
+        return close_inherited(segment);
+    if (result < 0)
+        return result;
+    if (segment->flags & COVE_READONLY) {
+        covei_handle_drop(segment);
+        return 0;
+    }
+    covei_registry_lock();
+    bool last = segment->opens == 1;
+    if (!last)
+        segment->opens--;
+    covei_registry_unlock();
+    if (!last)
+        return 0;
+    if (is_busy(segment))
+        return covei_error(-EBUSY, "%s: a thread is inside a transaction or holds a lock; commit or unlock first",
+                           segment->name);
+    close_children(segment);
+    close_last(segment);
+    return 0;
+}

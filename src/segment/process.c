@@ -1,0 +1,127 @@
+/* process.c - what Cove keeps for a process and for each of its threads: handles, lanes, and the answer to fork.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * A forked child is not its parent: it has no row, no lane, and must drop the parent's lock descriptors at once, or the parent would
+ * seem to live as long as the child. The atfork handler does that. A fork that goes around the handlers (a raw clone) is
+ * found by a word that the kernel zeroes in every child: each handle remembers the word's value (the epoch) of the process
+ * that opened it.
+ *
+ * A thread that ends gives its lanes back through a pthread key's destructor; if it ends holding locks, or inside a transaction,
+ * it is rolled back as if it had died. The library is linked with -z nodelete, so the destructor outlives dlclose. */
+#include "segment/segment.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+_Thread_local struct covei_thread covei_thread;
+
+static uint32_t never_wiped;
+uint32_t *covei_fork_word = &never_wiped;
+struct cove_segment *covei_registry;
+
+static pthread_mutex_t registry_mutex; /* recursive: an open that recovers somebody takes a lane */
+static pthread_once_t prepared = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_key;
+static int prepare_result;
+static uint32_t last_epoch;
+
+void covei_registry_lock(void)
+{
+    (void)pthread_mutex_lock(&registry_mutex);
+}
+
+void covei_registry_unlock(void)
+{
+    (void)pthread_mutex_unlock(&registry_mutex);
+}
+
+static void thread_ends(void *unused)
+{
+    (void)unused;
+    if (*covei_fork_word == 0)
+        covei_lanes_forget();
+    while (covei_thread.lanes) {
+        struct covei_lane *lane = covei_thread.lanes;
+        covei_lane_release(lane);
+    }
+}
+
+/* In the child: drop the locks' descriptors and forget every handle; they stay allocated, and refuse. */
+static void forget_parent(void)
+{
+    for (struct cove_segment *segment = covei_registry; segment; segment = segment->next)
+        if (segment->lock_file >= 0) {
+            covei_os->file_close(segment->lock_file);
+            segment->lock_file = -1;
+        }
+    covei_registry = NULL;
+    covei_lanes_forget();
+}
+
+static void make_registry_mutex(void)
+{
+    pthread_mutexattr_t attributes;
+    (void)pthread_mutexattr_init(&attributes);
+    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    (void)pthread_mutex_init(&registry_mutex, &attributes);
+    (void)pthread_mutexattr_destroy(&attributes);
+}
+
+static void in_child(void)
+{
+    *covei_fork_word = 0; /* the kernel did it already, where it can */
+    forget_parent();
+    make_registry_mutex(); /* held by the fork's prepare handler, in the name of a thread that is not here */
+}
+
+static void prepare_once(void)
+{
+    make_registry_mutex();
+    int error = pthread_key_create(&thread_key, thread_ends);
+    if (error == 0)
+        error = pthread_atfork(covei_registry_lock, covei_registry_unlock, in_child);
+    prepare_result = -error;
+    uint32_t *word = error == 0 ? covei_os->fork_word() : NULL;
+    if (word)
+        covei_fork_word = word;
+    *covei_fork_word = 0;
+}
+
+int covei_process_prepare(void)
+{
+    (void)pthread_once(&prepared, prepare_once);
+    if (prepare_result < 0)
+        return covei_error(prepare_result, "no memory for the process's own books");
+    covei_registry_lock();
+    if (*covei_fork_word == 0) {
+        if (covei_registry) /* a fork that went around the handlers */
+            forget_parent();
+        *covei_fork_word = ++last_epoch;
+    }
+    covei_registry_unlock();
+    return 0;
+}
+
+uint32_t covei_process_epoch(void)
+{
+    return *covei_fork_word;
+}
+
+void covei_thread_watch(void)
+{
+    (void)pthread_setspecific(thread_key, &covei_thread);
+}
+
+int covei_segment_usable(const struct cove_segment *segment)
+{
+    if (!segment)
+        return covei_error(-EINVAL, "the segment is NULL");
+    if (*covei_fork_word != segment->epoch)
+        return covei_error(COVE_EFORKED,
+                           "%s: this process was forked after its parent opened the segment; open it here too",
+                           segment->name);
+    /* relaxed: a use that races with the close is the caller's mistake; this only finds the plain ones. */
+    if (atomic_load_explicit(&segment->closed, memory_order_relaxed))
+        return covei_error(COVE_ECLOSED, "%s: the segment was closed", segment->name);
+    return 0;
+}

@@ -1,0 +1,337 @@
+/* recovery.c - what any living member does for a dead one: put back its half-made change, free what it held.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Two parts, since the first must wait for nothing: it runs inside a wait for a lock.
+ *   Locks   for each lane of the dead member: undo the inner journal, undo the outer one, store the phase, free the locks, waking all.
+ *   Settle  blocks allocated or doomed in its transactions, objects that it had open, blocks that were its own, its lanes, its row.
+ *           This takes the locks of directory and heap in the recoverer's own name. Whoever did only the first part notes a debt
+ *           and pays it at the end of its call, when it holds no lock of the library's.
+ *
+ * I1  One recoverer a row at a time: it holds the row's recovery byte, which the kernel drops when the recoverer dies, and within a
+ *     process a mark in the handle (a process does not see its own locks).
+ * I2  Each step can be done again from the start by the next recoverer: undo is idempotent (journal.c), locks are freed only where they still
+ *     name the lane, settling takes its records off one by one together with their effects.
+ * I3  A row is given away only when nothing of the dead member is left: its lanes are clean, its blocks freed.
+ *
+ * A dead lane is proved dead by its sign of life (its thread ran its last instruction) or by its row's byte; a dead member by the byte, or by /proc. */
+#include "segment/segment.h"
+
+#include <errno.h>
+
+#define DEBT_PATIENCE_NS \
+    INT64_C(10000000) /* how long a call that has done its work may be held up to clear up after the dead */
+
+/* ---- who recovers */
+
+static bool mark_row(struct cove_segment *segment, uint32_t row)
+{
+    bool marked = false;
+    (void)pthread_mutex_lock(&segment->mutex);
+    uint32_t *place = NULL;
+    for (int i = 0; i < COVEI_DEBTS; i++) {
+        if (segment->recovering[i] == row + 1) {
+            place = NULL;
+            break;
+        }
+        if (segment->recovering[i] == 0)
+            place = &segment->recovering[i];
+    }
+    if (place) {
+        *place = row + 1;
+        marked = true;
+    }
+    (void)pthread_mutex_unlock(&segment->mutex);
+    return marked;
+}
+
+static void unmark_row(struct cove_segment *segment, uint32_t row)
+{
+    (void)pthread_mutex_lock(&segment->mutex);
+    for (int i = 0; i < COVEI_DEBTS; i++)
+        if (segment->recovering[i] == row + 1)
+            segment->recovering[i] = 0;
+    (void)pthread_mutex_unlock(&segment->mutex);
+}
+
+static bool claim_recovery(struct cove_segment *segment, uint32_t row)
+{
+    if (!mark_row(segment, row))
+        return false;
+    if (covei_os->lock_try(segment->lock_file, COVEI_BYTE_RECOVERY(row), true) == 0)
+        return true;
+    unmark_row(segment, row);
+    return false;
+}
+
+static void drop_recovery(struct cove_segment *segment, uint32_t row)
+{
+    (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_RECOVERY(row));
+    unmark_row(segment, row);
+}
+
+/* ---- locks */
+
+static void free_one_lock(struct cove_segment *segment, uint32_t id, uint64_t offset, uint64_t flags)
+{
+    if (offset % 8 != 0 || !covei_inside(segment, offset, 8))
+        return; /* somebody scribbled */
+    _Atomic uint64_t *word = covei_address(segment, offset);
+    uint64_t value = atomic_load_explicit(word, memory_order_acquire);
+    if ((value & COVEI_LOCK_OWNER) == id)
+        covei_lock_give(word, value, flags);
+    else /* it may have died between giving the word back and waking the next */
+        (void)covei_os->wake(covei_lock_futex(word), INT32_MAX);
+}
+
+static void free_locks(struct cove_segment *segment, struct covei_lane_shm *shm, uint32_t id, uint32_t keep,
+                       uint64_t flags)
+{
+    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
+    if (count > COVEI_LANE_LOCKS)
+        count = COVEI_LANE_LOCKS;
+    while (count > keep) {
+        free_one_lock(segment, id, atomic_load_explicit(&shm->held[count - 1], memory_order_relaxed), flags);
+        covei_order();
+        atomic_store_explicit(&shm->held_count, --count, memory_order_relaxed);
+    }
+}
+
+static uint32_t phase_of(const struct covei_lane_shm *shm)
+{
+    return COVEI_TAILS_PHASE(atomic_load_explicit(&shm->tails, memory_order_relaxed));
+}
+
+void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags)
+{
+    covei_outer_undo(lane->segment, lane->shm);
+    covei_tails_set_phase(lane->shm, COVEI_PHASE_UNDONE);
+    free_locks(lane->segment, lane->shm, lane->id, keep, flags);
+}
+
+void covei_lane_roll_back(struct covei_lane *lane)
+{
+    covei_inner_undo(lane->segment, lane->shm);
+    if (lane->depth > 0)
+        covei_lane_undo(lane, 0, COVEI_LOCK_RECOVERED);
+    else
+        free_locks(lane->segment, lane->shm, lane->id, 0, COVEI_LOCK_RECOVERED);
+    lane->depth = lane->base = lane->marked = lane->effects = 0;
+    if (atomic_load_explicit(&lane->shm->tails, memory_order_relaxed) != 0)
+        (void)covei_upper.settle_lane(lane, lane->shm);
+}
+
+/* The first part, for one lane. Under its row's recovery claim. */
+static void free_dead_lane(struct cove_segment *segment, uint32_t index)
+{
+    struct covei_lane_shm *shm = &segment->lanes[index];
+#ifdef COVE_PLANT_EARLY_FREE
+    free_locks(segment, shm, index + 1, 0, COVEI_LOCK_RECOVERED);
+#endif
+#ifndef COVE_PLANT_NAIVE_RECOVERY
+    covei_inner_undo(segment, shm);
+    if (phase_of(shm) == COVEI_PHASE_ACTIVE)
+        covei_outer_undo(segment, shm);
+#endif
+    if (phase_of(shm) == COVEI_PHASE_ACTIVE)
+        covei_tails_set_phase(shm, COVEI_PHASE_UNDONE);
+    uint64_t flags = phase_of(shm) == COVEI_PHASE_COMMITTED ? 0 : COVEI_LOCK_RECOVERED;
+    free_locks(segment, shm, index + 1, 0, flags);
+}
+
+static void note_debt(struct cove_segment *segment, uint32_t row)
+{
+    for (int i = 0; i < COVEI_DEBTS; i++) {
+        uint32_t none = 0;
+        if (atomic_load_explicit(&segment->debts[i], memory_order_relaxed) == row + 1 ||
+            atomic_compare_exchange_strong_explicit(&segment->debts[i], &none, row + 1, memory_order_relaxed,
+                                                    memory_order_relaxed))
+            break; /* where there is no place the row is found by the next look at the roster */
+    }
+    atomic_store_explicit(&segment->has_debts, true, memory_order_relaxed); /* hints of this process to itself */
+}
+
+/* The row of the member that has the lane, or max_members. */
+static uint32_t row_of_lane(const struct cove_segment *segment, uint32_t index)
+{
+    if (index >= segment->max_lanes)
+        return segment->max_members;
+    uint32_t owner = atomic_load_explicit(&segment->owners[index], memory_order_acquire);
+    return owner == 0 || owner > segment->max_members ? segment->max_members : owner - 1;
+}
+
+static bool lane_dead(struct cove_segment *segment, uint32_t index, uint32_t row)
+{
+    return covei_lane_died(&segment->lanes[index]) || covei_row_dead(segment, row);
+}
+
+bool covei_recover_locks(struct cove_segment *segment, uint32_t index)
+{
+    uint32_t row = row_of_lane(segment, index);
+    if (row >= segment->max_members || !lane_dead(segment, index, row) || !claim_recovery(segment, row))
+        return false;
+    bool dead = row_of_lane(segment, index) == row && lane_dead(segment, index, row);
+    if (dead) {
+        free_dead_lane(segment, index);
+        note_debt(segment, row);
+    }
+    drop_recovery(segment, row);
+    return dead;
+}
+
+/* ---- settling */
+
+static int settle_lanes(struct covei_lane *worker, uint32_t row, bool all, bool *any)
+{
+    struct cove_segment *segment = worker->segment;
+    uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),
+                                         segment->max_lanes);
+    /* All locks first: settling waits for locks of the library's, which these lanes may hold. */
+    for (uint32_t i = 0; i < lanes; i++)
+        if (i + 1 != worker->id && row_of_lane(segment, i) == row && (all || covei_lane_died(&segment->lanes[i]))) {
+            free_dead_lane(segment, i);
+            *any = true;
+        }
+    for (uint32_t i = 0; *any && i < lanes; i++) {
+        if (i + 1 == worker->id || row_of_lane(segment, i) != row || (!all && !covei_lane_died(&segment->lanes[i])))
+            continue;
+        int result = covei_upper.settle_lane(worker, &segment->lanes[i]);
+        if (result < 0)
+            return result;
+        atomic_store_explicit(&segment->lanes[i].life_at, 0, memory_order_relaxed); /* ordered by the release below */
+        /* release: the lane is clean before it is free. */
+        atomic_store_explicit(&segment->owners[i], 0, memory_order_release);
+    }
+    return 0;
+}
+
+static int settle_member(struct covei_lane *worker, uint32_t row, uint32_t generation)
+{
+    bool any = false;
+    int result = settle_lanes(worker, row, true, &any);
+    if (result == 0)
+        result = covei_upper.settle_objects(worker, row, generation);
+    if (result == 0)
+        result = covei_upper.settle_row(worker, row);
+    return result;
+}
+
+/* Under the recovery claim. */
+static int recover_claimed(struct covei_lane *worker, uint32_t row)
+{
+    struct cove_segment *segment = worker->segment;
+    uint64_t word = atomic_load_explicit(&segment->states[row], memory_order_acquire);
+    if (!covei_row_used(word))
+        return 0;
+    if (!covei_row_dead(segment, row)) {
+        bool any = false;
+        int result = settle_lanes(worker, row, false, &any);
+        return result < 0 ? result : any;
+    }
+    int result = settle_member(worker, row, COVEI_GENERATION_OF(word));
+    if (result < 0)
+        return result;
+    /* release, edge R: nothing of the dead member is left when somebody takes the row. */
+    atomic_store_explicit(&segment->states[row], COVEI_STATE_WORD(COVEI_GENERATION_OF(word), COVEI_ROW_RECOVERED),
+                          memory_order_release);
+    return 1;
+}
+
+int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns)
+{
+    if (worker->settling || row >= worker->segment->max_members || !claim_recovery(worker->segment, row))
+        return 0;
+    worker->settling = true;
+    worker->patience_ns = patience_ns;
+    int result = recover_claimed(worker, row);
+    worker->settling = false;
+    drop_recovery(worker->segment, row);
+    return result;
+}
+
+int covei_recover_inherited(struct covei_lane *worker)
+{
+    uint64_t word = atomic_load_explicit(&worker->segment->states[worker->segment->row], memory_order_acquire);
+    worker->patience_ns = COVE_FOREVER;
+    return settle_member(worker, worker->segment->row, COVEI_GENERATION_OF(word));
+}
+
+void covei_recover_debts(struct covei_lane *worker)
+{
+    struct cove_segment *segment = worker->segment;
+    if (COVEI_LIKELY(!atomic_load_explicit(&segment->has_debts, memory_order_relaxed)) || worker->settling)
+        return;
+    atomic_store_explicit(&segment->has_debts, false, memory_order_relaxed); /* a hint */
+    for (int i = 0; i < COVEI_DEBTS; i++) {
+        uint32_t debt = atomic_exchange_explicit(&segment->debts[i], 0, memory_order_relaxed);
+        if (debt != 0 && covei_recover_row(worker, debt - 1, DEBT_PATIENCE_NS) < 0)
+            note_debt(segment, debt - 1);
+    }
+}
+
+bool covei_recover_free_lanes(struct cove_segment *segment)
+{
+    bool freed = false;
+    for (uint32_t i = 0; i < segment->max_lanes; i++) {
+        uint32_t row = row_of_lane(segment, i);
+        if (row >= segment->max_members || !lane_dead(segment, i, row) || !claim_recovery(segment, row))
+            continue;
+        struct covei_lane_shm *shm = &segment->lanes[i];
+        if (row_of_lane(segment, i) == row && lane_dead(segment, i, row) && phase_of(shm) == COVEI_PHASE_ACTIVE) {
+            free_dead_lane(segment, i);
+            uint64_t tails = atomic_load_explicit(&shm->tails, memory_order_relaxed);
+            if (COVEI_TAILS_OUTER(tails) == 0 && shm->journal_block == 0 && shm->journal_next == 0 &&
+                shm->journal_old == 0) {
+                atomic_store_explicit(&shm->tails, 0, memory_order_relaxed);
+                atomic_store_explicit(&shm->life_at, 0, memory_order_relaxed); /* both ordered by the release below */
+                atomic_store_explicit(&segment->owners[i], 0, memory_order_release);
+                freed = true;
+            }
+        }
+        drop_recovery(segment, row);
+    }
+    return freed;
+}
+
+/* ---- looking for the dead */
+
+static int recover_if_dead(struct cove_segment *segment, uint32_t row)
+{
+    if (!covei_row_dead(segment, row))
+        return 0;
+    struct covei_lane *worker = NULL;
+    int result = covei_lane_get(&worker, segment);
+    return result < 0 ? result : covei_recover_row(worker, row, COVE_FOREVER);
+}
+
+void covei_recover_some(struct cove_segment *segment, uint32_t most)
+{
+    struct covei_header_shm *header = segment->header;
+    uint32_t start = atomic_load_explicit(&header->scan_hint, memory_order_relaxed) % segment->max_members;
+    uint32_t looked = 0, step = 0;
+    for (; step < segment->max_members && looked < most; step++) {
+        uint32_t row = (start + step) % segment->max_members;
+        if (row == segment->row || !covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)))
+            continue;
+        looked++;
+        (void)recover_if_dead(segment, row); /* whoever needs it meets the error itself */
+    }
+    atomic_store_explicit(&header->scan_hint, (start + step) % segment->max_members, memory_order_relaxed); /* a hint */
+}
+
+int64_t covei_recover_all(struct cove_segment *segment)
+{
+    int64_t count = 0;
+    struct covei_lane *worker = NULL;
+    int result = covei_lane_get(&worker, segment);
+    if (result < 0)
+        return result;
+    for (uint32_t row = 0; row < segment->max_members; row++) {
+        if (!covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)))
+            continue;
+        result = covei_recover_row(worker, row, COVE_FOREVER);
+        if (result < 0)
+            return result;
+        count += result;
+    }
+    return count;
+}

@@ -1,0 +1,342 @@
+/* segment.h - one process's handle to a segment, and what the files of this layer offer each other and the layers above.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Process-wide order of mutexes: covei_registry (all handles) before segment->mutex. Neither is held while waiting for shared locks. */
+#ifndef COVEI_SEGMENT_SEGMENT_H
+#define COVEI_SEGMENT_SEGMENT_H
+
+#include "base/base.h"
+#include "base/error.h"
+#include "os/os.h"
+#include "region/name.h"
+#include "segment/lane_shm.h"
+#include "segment/segment_shm.h"
+
+#include <cove/segment.h>
+#include <pthread.h>
+
+/* What is opened in a segment and must be closed before it: a stream's end, for instance. */
+struct covei_child {
+    struct covei_child *next, *previous;
+    void (*close)(
+        struct covei_child *child); /* called once, when the segment closes under it; the memory stays its owner's */
+};
+
+#define COVEI_DEBTS 8
+
+struct cove_segment {
+    /* read in every call */
+    unsigned char *base;
+    uint32_t epoch; /* of the process that opened it; covei_fork_word holds another in a forked child */
+    uint32_t flags;
+    _Atomic uint64_t known_size; /* header->size_bytes, as last looked at and verified */
+    struct covei_header_shm *header;
+    _Atomic uint64_t *states;
+    _Atomic uint32_t *owners;
+    struct covei_row_shm *rows;
+    struct covei_lane_shm *lanes;
+    uint32_t max_members, max_lanes;
+    uint32_t row, generation;
+    uint64_t heap_at; /* where the heap begins */
+    uint64_t mapped_bytes;
+    _Atomic bool closed; /* lingering: no more use, the mapping waits for the threads that have lanes */
+    bool may_fence; /* this process may fence all others (membarrier) */
+
+    int file; /* mapped, grown, asked about locks */
+    int lock_file; /* holds our locks: a description of its own, never mapped, never passed on; -1: none */
+    uint64_t device, inode;
+    uint32_t opens; /* guarded by the registry */
+    uint32_t lane_count; /* threads of this process with a lane; guarded by the registry */
+    struct cove_segment *next; /* in the registry */
+
+    pthread_mutex_t mutex;
+    struct covei_child *children; /* guarded by mutex */
+    uint32_t recovering[COVEI_DEBTS]; /* rows + 1 that threads of this process are recovering; guarded by mutex */
+    _Atomic uint32_t
+        debts[COVEI_DEBTS]; /* rows + 1 whose locks were freed here, and the rest of which is still to be recovered */
+    _Atomic bool has_debts;
+    char name[COVEI_NAME_MAX + 1];
+};
+
+/* One thread's handle to its lane. */
+struct covei_lane {
+    struct covei_lane_shm *shm;
+    struct cove_segment *segment;
+    uint32_t id; /* owner field of lock words: index + 1 */
+    uint32_t depth; /* of nested transactions */
+    uint32_t base; /* locks below this in held[] were taken before the transaction */
+    uint32_t marked; /* bit n: held[n] was unlocked inside the transaction, and stays held until its end */
+    uint32_t effects; /* records of blocks in the outer journal */
+    bool settling; /* inside the recovery of somebody: not to be entered again */
+    int64_t patience_ns; /* how long settling waits for a lock of the library's */
+    struct covei_lane *next; /* of the same thread */
+};
+
+/* ---- process.c: threads, forks */
+
+struct covei_thread {
+    struct cove_segment *segment; /* the one used last */
+    struct covei_lane *lane;
+    struct covei_lane *lanes; /* all */
+};
+extern _Thread_local struct covei_thread covei_thread;
+extern uint32_t *covei_fork_word;
+
+int covei_process_prepare(void); /* once a process, and again after a fork */
+uint32_t covei_process_epoch(void);
+void covei_thread_watch(void); /* have the lanes of this thread given back when it ends */
+void covei_registry_lock(void);
+void covei_registry_unlock(void);
+extern struct cove_segment *covei_registry; /* guarded by covei_registry_lock */
+
+/* Is the handle usable in this process? 0, COVE_EFORKED, COVE_ECLOSED, with a sentence. */
+int covei_segment_usable(const struct cove_segment *segment);
+
+/* ---- handle.c: mapping, bounds */
+
+uint64_t covei_heap_offset(uint32_t max_members);
+uint32_t covei_layout_signature(void);
+void covei_segment_locate(
+    struct cove_segment *segment); /* set the pointers into the mapping from base and max_members */
+int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_t max_size_bytes);
+int covei_header_verify(const struct covei_header_shm *header, const char *name, uint64_t file_bytes);
+
+/* Does [offset, offset + size) lie in the usable part? Looks at the header again where it has grown. */
+bool covei_grown_to(struct cove_segment *segment, uint64_t end);
+static inline bool covei_inside(const struct cove_segment *segment, uint64_t offset, uint64_t size_bytes)
+{
+    uint64_t end = offset + size_bytes;
+    if (COVEI_UNLIKELY(end < offset))
+        return false;
+    /* relaxed: a stale size only sends us the slow way. */
+    return COVEI_LIKELY(end <= atomic_load_explicit(&segment->known_size, memory_order_relaxed)) ||
+           covei_grown_to((struct cove_segment *)segment, end);
+}
+
+static inline void *covei_address(const struct cove_segment *segment, uint64_t offset)
+{
+    return segment->base + offset;
+}
+
+static inline uint64_t covei_offset(const struct cove_segment *segment, const void *address)
+{
+    return (uint64_t)((const unsigned char *)address - segment->base);
+}
+
+/* Is it an aligned address of the part of the segment that users may have, at least `size_bytes` from its end? */
+static inline bool covei_user_address(const struct cove_segment *segment, const void *address, uint64_t size_bytes,
+                                      uint64_t alignment)
+{
+    uintptr_t at = (uintptr_t)address, base = (uintptr_t)segment->base;
+    return at >= base + segment->heap_at && (at & (alignment - 1)) == 0 && covei_inside(segment, at - base, size_bytes);
+}
+
+/* ---- roster.c: members */
+
+#define COVEI_STATE_OF(word) ((uint32_t)(word))
+#define COVEI_GENERATION_OF(word) ((uint32_t)((word) >> 32))
+#define COVEI_STATE_WORD(generation, state) ((uint64_t)(generation) << 32 | (uint32_t)(state))
+
+int covei_roster_claim(struct cove_segment *segment);
+void covei_roster_release(struct cove_segment *segment);
+bool covei_row_used(uint64_t state_word);
+/* Has the row's member died? False for our own. Asks the kernel. */
+bool covei_row_dead(const struct cove_segment *segment, uint32_t row);
+/* Has that member (row and generation) gone, by death or by closing? */
+bool covei_member_gone(const struct cove_segment *segment, uint32_t row, uint32_t generation);
+void covei_row_describe(const struct cove_segment *segment, uint32_t row, struct cove_member_info *info);
+/* Living members other than this process. */
+uint32_t covei_roster_others(const struct cove_segment *segment);
+
+/* ---- lane.c */
+
+/* This thread's lane, or an error: COVE_EFORKED, COVE_ECLOSED, -EPERM (read-only), -EUSERS. */
+int covei_lane_claim(struct covei_lane **lane, struct cove_segment *segment);
+static inline int covei_lane_get(struct covei_lane **lane, struct cove_segment *segment)
+{
+    if (COVEI_LIKELY(covei_thread.segment == segment && *covei_fork_word == segment->epoch)) {
+        *lane = covei_thread.lane;
+        return 0;
+    }
+    return covei_lane_claim(lane, segment);
+}
+void covei_lane_release(struct covei_lane *lane); /* rolls back what it is in the middle of */
+void covei_lanes_forget(void); /* in a forked child */
+
+/* The futex word that the kernel marks when the lane's thread ends; NULL where there is none. */
+_Atomic uint32_t *covei_lane_life(struct covei_lane_shm *shm);
+bool covei_lane_died(struct covei_lane_shm *shm);
+#define COVEI_NO_LANE UINT32_MAX
+/* Sleep while *word == expected, but not longer than slice_ns, nor beyond the death of the thread that has lane `lane`. */
+void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected, uint32_t lane,
+                 int64_t slice_ns);
+
+/* ---- lock.c: the lock word */
+
+#define COVEI_LOCK_OWNER UINT64_C(0x3fffffff)
+#define COVEI_LOCK_RECOVERED UINT64_C(0x40000000)
+#define COVEI_LOCK_WAITERS UINT64_C(0x80000000)
+#define COVEI_LOCK_GENERATION(word) ((word) >> 32)
+
+int covei_lock_no_room(const struct covei_lane *lane);
+int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns);
+/* Free a word that this lane holds, or that recovery frees for it; `flags` is 0 or COVEI_LOCK_RECOVERED. Wakes one, or all. */
+void covei_lock_give(_Atomic uint64_t *word, uint64_t held_value, uint64_t flags);
+/* Take the entry for that word out of held[]; nothing where there is none. */
+void covei_lock_forget(struct covei_lane *lane, uint64_t offset);
+uint32_t *covei_lock_futex(_Atomic uint64_t *word);
+
+/* Take: 0, COVE_RECOVERED, -EBUSY, -ETIMEDOUT, -EDEADLK, -ENOLCK, COVE_ECORRUPT.
+ * The entry in held[] comes before the word and goes after it: whoever finds the word naming a dead lane finds the word there. */
+static inline int covei_lock_take(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed); /* written by this thread alone */
+    if (COVEI_UNLIKELY(count >= COVEI_LANE_LOCKS))
+        return covei_lock_no_room(lane);
+#ifndef COVE_PLANT_LATE_OWNER
+    atomic_store_explicit(&shm->held[count], covei_offset(lane->segment, word), memory_order_relaxed);
+    covei_order();
+    atomic_store_explicit(&shm->held_count, count + 1, memory_order_relaxed);
+    covei_order();
+#endif
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed); /* relaxed: the CAS below acquires */
+    bool taken = (old & (COVEI_LOCK_OWNER | COVEI_LOCK_RECOVERED | COVEI_LOCK_WAITERS)) == 0 &&
+                 /* acquire, edge U: what the last holder did before it gave the word back is seen. */
+                 atomic_compare_exchange_strong_explicit(word, &old, old | lane->id, memory_order_acquire,
+                                                         memory_order_relaxed);
+#ifdef COVE_PLANT_LATE_OWNER
+    atomic_store_explicit(&shm->held[count], covei_offset(lane->segment, word), memory_order_relaxed);
+    covei_order();
+    atomic_store_explicit(&shm->held_count, count + 1, memory_order_relaxed);
+#endif
+    return COVEI_LIKELY(taken) ? 0 : covei_lock_slow(lane, word, timeout_ns);
+}
+
+static inline bool covei_lock_is_mine(const struct covei_lane *lane, const _Atomic uint64_t *word)
+{
+    /* relaxed: only this thread makes the word name its lane. */
+    return (atomic_load_explicit(word, memory_order_relaxed) & COVEI_LOCK_OWNER) == lane->id;
+}
+
+/* Release a lock that this lane holds. */
+static inline void covei_lock_release(struct covei_lane *lane, _Atomic uint64_t *word)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    uint64_t held = atomic_load_explicit(word, memory_order_relaxed);
+    uint64_t next = (COVEI_LOCK_GENERATION(held) + 1) << 32;
+    /* release, edge U: pairs with the acquire of whoever takes it next. */
+    uint64_t old = atomic_exchange_explicit(word, next, memory_order_release);
+    covei_order();
+    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
+    if (COVEI_LIKELY(count > 0 && atomic_load_explicit(&shm->held[count - 1], memory_order_relaxed) ==
+                                      covei_offset(lane->segment, word)))
+        atomic_store_explicit(&shm->held_count, count - 1, memory_order_relaxed);
+    else
+        covei_lock_forget(lane, covei_offset(lane->segment, word));
+    if (COVEI_UNLIKELY(old & COVEI_LOCK_WAITERS))
+        (void)covei_os->wake(covei_lock_futex(word), 1);
+}
+
+/* ---- journal.c */
+
+void covei_inner_save(struct covei_lane *lane, const void *address, uint32_t size_bytes);
+/* One store that makes the inner change final, appends `appended` units that were written behind the outer journal's end, or
+ * takes `removed` units off it. */
+void covei_inner_commit(struct covei_lane *lane, uint64_t appended, uint64_t removed);
+void covei_inner_abort(struct covei_lane *lane);
+
+/* Save a word in the inner journal, then change it. */
+static inline void covei_put(struct covei_lane *lane, uint64_t *field, uint64_t value)
+{
+    covei_inner_save(lane, field, sizeof *field);
+    *field = value;
+}
+
+uint64_t covei_record_units(uint64_t size_bytes);
+/* Is there room for `units` more in the outer journal? */
+bool covei_outer_has_room(const struct covei_lane *lane, uint64_t units);
+uint64_t covei_outer_capacity(const struct covei_lane *lane);
+/* Write a record at `units_ahead` behind the end of the outer journal, unseen until the length covers it. Returns its units. */
+uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
+                           uint64_t size_bytes);
+void covei_outer_append(struct covei_lane *lane, uint64_t units);
+
+struct covei_entry {
+    uint32_t kind;
+    uint64_t offset;
+    uint64_t size_bytes;
+    const void *bytes;
+    uint64_t units; /* of the whole record */
+};
+/* The record that ends at unit `end` of a lane's outer journal. False: there is none, or it is not one. */
+bool covei_outer_read(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t end,
+                      struct covei_entry *entry);
+/* Put the bytes back; the journal's lengths and phase follow. Idempotent. For the owner of the lane, or of its recovery. */
+void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
+void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
+void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase);
+/* Check a lane's journals without changing them: NULL, or what is wrong. */
+const char *covei_journal_check(const struct cove_segment *segment, const struct covei_lane_shm *shm);
+
+/* ---- recovery.c */
+
+/* End whatever this thread's lane is in the middle of, as if it had died. */
+void covei_lane_roll_back(struct covei_lane *lane);
+/* Put back what the outer journal holds and free the locks above held[keep]; blocks are left to settle_lane. */
+void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags);
+
+/* Free the locks of a dead lane, after putting back what it had changed under them. Waits for nothing. Returns true if it was dead and is
+ * done; the rest of its member is noted as a debt. */
+bool covei_recover_locks(struct cove_segment *segment, uint32_t lane_index);
+/* Recover a member that has died, and lanes whose thread has. Returns 1 if there was something to do, 0, or an error. */
+int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns);
+/* Recover what is left in the row that this process holds the byte of, but has not taken yet: who claims a row that is not empty
+ * recovers it first. */
+int covei_recover_inherited(struct covei_lane *worker);
+/* Free lanes of the dead that hold nothing but locks. For a thread that finds no lane, and so cannot be a worker. */
+bool covei_recover_free_lanes(struct cove_segment *segment);
+/* Pay the debts, waiting for internal locks only briefly. Called at the end of public calls that hold no internal lock. */
+void covei_recover_debts(struct covei_lane *worker);
+/* Look at up to `most` rows, going on where the last look of any member ended. */
+void covei_recover_some(struct cove_segment *segment, uint32_t most);
+int64_t covei_recover_all(struct cove_segment *segment);
+
+/* ---- grow.c */
+
+/* Make the segment larger by at least `more_bytes`. 0, -ENOSPC with a sentence, ... The lane holds no internal lock. */
+int covei_segment_grow(struct covei_lane *lane, uint64_t more_bytes);
+
+/* ---- what this layer needs of those above: heap and objects. Filled in by src/object/upper.c. */
+
+struct covei_upper {
+    uint32_t signature; /* of the layouts of heap and directory */
+    uint64_t features; /* types that this library knows: bit n, type n */
+    void (*format)(struct cove_segment *segment); /* roots of heap and directory in a segment that is being built */
+    /* Perform what `target`'s outer journal says about blocks in its phase, and give its journal blocks back; its tails are 0 then. 0 or an
+     * error (nothing is lost: it is done again). Takes the heap's lock in the worker's name. */
+    int (*settle_lane)(struct covei_lane *worker, struct covei_lane_shm *target);
+    /* Free the blocks that belong to the row's member. */
+    int (*settle_row)(struct covei_lane *worker, uint32_t row);
+    /* Let every object take note that the member is gone. */
+    int (*settle_objects)(struct covei_lane *worker, uint32_t row, uint32_t generation);
+};
+extern const struct covei_upper covei_upper;
+
+/* ---- open.c */
+
+void covei_child_add(struct cove_segment *segment, struct covei_child *child);
+void covei_child_remove(struct cove_segment *segment, struct covei_child *child);
+int64_t covei_wait_begin(int64_t timeout_ns); /* a deadline on the monotonic clock */
+static inline int64_t covei_wait_left(int64_t deadline) /* 0: it has passed */
+{
+    if (deadline == INT64_MAX)
+        return INT64_MAX;
+    int64_t left = deadline - covei_os->now();
+    return left > 0 ? left : 0;
+}
+/* Count a lane of this process in or out. The last one out of a segment that nobody has open ends the handle. */
+void covei_handle_lane_begins(struct cove_segment *segment);
+void covei_handle_lane_ends(struct cove_segment *segment);
+
+#endif

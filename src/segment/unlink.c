@@ -1,0 +1,208 @@
+/* unlink.c - removing segments, and clearing up after the dead.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Removing: under the life-cycle byte (exclusive), mark the header REMOVED, then take the name away, if it still leads to the file that was
+ * looked at. Crash between the two: whoever opens the name next finishes (open.c).
+ *
+ * cove_gc touches only files of its own user, takes their names from the directory and never from shared bytes, and removes only what has
+ * nobody: LAST_OUT segments without living members, and files that a builder died over. */
+#include "region/region.h"
+#include "segment/build.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
+
+/* Refuse what living members use. Looks through a read-only handle of its own. */
+static int check_unused(const char *name)
+{
+    struct cove_segment *segment = NULL;
+    int result = cove_open(&segment, name, &(struct cove_options){.flags = COVE_READONLY | COVE_ANY_OWNER});
+    if (result < 0)
+        return result;
+    struct cove_member_info member = {0};
+    uint32_t others = covei_roster_others(segment);
+    for (uint32_t row = 0; others > 0 && row < segment->max_members && !member.alive; row++)
+        if (covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)))
+            covei_row_describe(segment, row, &member);
+    (void)cove_close(segment);
+    if (others > 0)
+        return covei_error(-EBUSY,
+                           "%s: in use by %" PRIu32 " living member%s (%s, pid %" PRId32
+                           "); close it there, or remove it "
+                           "by force: they keep what they have",
+                           name, others, others > 1 ? "s" : "", member.command, member.pid);
+    return 0;
+}
+
+static int check_header(int file, const char *name, const struct covei_file_stat *stat)
+{
+    struct covei_header_shm header;
+    memset(&header, 0, sizeof header);
+    int64_t count = covei_os->file_read_at(file, &header, sizeof header, 0);
+    return covei_header_verify(&header, name, count < (int64_t)sizeof header ? 0 : stat->size_bytes);
+}
+
+static int unlink_file(int file, const char *name, const char *path, const struct covei_file_stat *stat, int force)
+{
+    int result = check_header(file, name, stat);
+    if (result < 0 && !force)
+        return result;
+    if (result < 0) /* a broken file that the user wants gone: nothing in it is believed, or written */
+        return covei_os->path_remove(path);
+    result = covei_life_cycle_lock(file, name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS));
+    if (result < 0)
+        return result;
+    if (!covei_name_leads_to(path, stat->device, stat->inode))
+        return covei_error(-ENOENT, "%s: somebody else removed it", name);
+    result = force ? 0 : check_unused(name);
+    return result < 0 ? result : covei_remove_name(file, name, path);
+}
+
+int cove_unlink(const char *name, int force)
+{
+    char path[COVEI_PATH_MAX];
+    int result = covei_name_path(path, name);
+    if (result == 0)
+        result = covei_process_prepare();
+    if (result < 0)
+        return result;
+    struct covei_file_stat stat;
+    int file = covei_region_open(name, path, force ? COVE_ANY_OWNER : 0, &stat);
+    if (file == COVE_ENOTCOVE && force) {
+        result = covei_os->path_remove(path);
+        return result < 0 ? covei_error(result, "%s: removing %s failed: %s", name, path, cove_strerror(result)) : 0;
+    }
+    if (file < 0)
+        return file;
+    result = unlink_file(file, name, path, &stat, force);
+    covei_os->file_close(file);
+    return result;
+}
+
+/* ---- all segments of the directory */
+
+struct each {
+    int (*visit)(const char *name, void *context);
+    void *context;
+};
+
+static int visit_file(const char *file, void *context)
+{
+    const struct each *each = context;
+    char name[COVEI_NAME_MAX + 1];
+    return covei_name_of_file(name, file) ? each->visit(name, each->context) : 0;
+}
+
+int cove_segments(int (*visit)(const char *name, void *context), void *context)
+{
+    struct each each = {visit, context};
+    int result = covei_os->directory_each(cove_directory(), visit_file, &each);
+    if (result == -ENOENT || result == -EACCES || result == -ENOTDIR)
+        return covei_error(result, "%s: the directory of segments cannot be read: %s; set COVE_DIR", cove_directory(),
+                           cove_strerror(result));
+    return result;
+}
+
+/* ---- gc */
+
+struct gc {
+    int dry_run;
+    cove_gc_report *report;
+    void *context;
+    int64_t count;
+};
+
+static void tell(struct gc *gc, const char *name, const char *sentence)
+{
+    gc->count++;
+    if (gc->report)
+        gc->report(name, sentence, gc->context);
+}
+
+static uint32_t count_dead(const struct cove_segment *segment)
+{
+    uint32_t dead = 0;
+    for (uint32_t row = 0; row < segment->max_members; row++)
+        dead += covei_row_dead(segment, row);
+    return dead;
+}
+
+static void recover_segment(struct gc *gc, const char *name, uint32_t dead, bool going)
+{
+    char sentence[160];
+    struct cove_segment *segment = NULL;
+    if (!gc->dry_run) {
+        if (cove_open(&segment, name, &(struct cove_options){.flags = COVE_EXISTING}) < 0)
+            return;
+        (void)covei_recover_all(segment);
+        (void)cove_close(segment); /* which removes a LAST_OUT segment that nobody is left in */
+    }
+    if (dead > 0) {
+        (void)snprintf(sentence, sizeof sentence, "%s %" PRIu32 " dead member%s",
+                       gc->dry_run ? "would recover" : "recovered", dead, dead > 1 ? "s" : "");
+        tell(gc, name, sentence);
+    }
+    if (going)
+        tell(gc, name,
+             gc->dry_run ? "would remove it: last-out, and no member is left"
+                         : "removed: last-out, and no member was left");
+}
+
+static int gc_segment(const char *name, void *context)
+{
+    struct gc *gc = context;
+    struct cove_segment *segment = NULL;
+    if (cove_open(&segment, name, &(struct cove_options){.flags = COVE_READONLY}) < 0)
+        return 0; /* another's, or no segment: not ours to clear up */
+    uint32_t dead = count_dead(segment);
+    uint32_t state = atomic_load_explicit(&segment->header->state, memory_order_acquire);
+    bool going = segment->header->lifetime == COVE_LAST_OUT && covei_roster_others(segment) == 0;
+    (void)cove_close(segment);
+    char path[COVEI_PATH_MAX];
+    if (state == COVEI_SEGMENT_REMOVED && covei_name_path(path, name) == 0) {
+        if (!gc->dry_run)
+            (void)covei_finish_removal(name, path, covei_wait_begin(DEFAULT_TIMEOUT_NS));
+        tell(gc, name, gc->dry_run ? "would finish its removal" : "finished its removal");
+    } else if (dead > 0 || going)
+        recover_segment(gc, name, dead, going);
+    return 0;
+}
+
+/* A file that somebody died over while building it: its builder's lock is gone. We hold the lock while we remove it, so that a
+ * builder who has only just made its file finds it locked and takes another name. */
+static int gc_debris(const char *file_name, void *context)
+{
+    struct gc *gc = context;
+    if (strncmp(file_name, COVEI_DEBRIS_PREFIX, sizeof COVEI_DEBRIS_PREFIX - 1) != 0)
+        return 0;
+    char path[COVEI_PATH_MAX];
+    int length = snprintf(path, sizeof path, "%s/%s", cove_directory(), file_name);
+    struct covei_file_stat stat;
+    int file = length > 0 && (size_t)length < sizeof path ? covei_region_open(file_name, path, 0, &stat) : -1;
+    if (file < 0)
+        return 0;
+    if (covei_os->lock_try(file, COVEI_DEBRIS_BYTE, true) == 0) {
+        if (!gc->dry_run)
+            (void)covei_os->path_remove(path);
+        tell(gc, file_name, gc->dry_run ? "would remove it: its creator died" : "removed: its creator died");
+    }
+    covei_os->file_close(file);
+    return 0;
+}
+
+int64_t cove_gc(int dry_run, cove_gc_report *report, void *context)
+{
+    int result = covei_process_prepare();
+    if (result < 0)
+        return result;
+    struct gc gc = {.dry_run = dry_run, .report = report, .context = context};
+    result = cove_segments(gc_segment, &gc);
+    if (result == 0)
+        result = covei_os->directory_each(cove_directory(), gc_debris, &gc);
+    return result < 0 ? result : gc.count;
+}
