@@ -15,7 +15,7 @@ extern "C" {
 
 /* Lives in a segment, aligned to 8 bytes. Never copied or moved while anybody may hold or want it. */
 typedef struct cove_mutex {
-    uint64_t word; /* Cove's alone */
+    uint64_t word __attribute__((aligned(8))); /* Cove's alone; aligned alike on 32 and 64 bit */
 } cove_mutex;
 
 /* Take the lock.

@@ -36,7 +36,7 @@ enum covei_record_kind {
 
 /* How far the reader is. Two of them, of which `turn & 1` is the one that counts: one store moves the reader on. */
 struct covei_cursor_shm {
-    uint64_t position; /* of the record that is read next */
+    alignas(8) uint64_t position; /* of the record that is read next */
     uint64_t skip; /* bytes of it that are consumed already */
     uint64_t bytes; /* consumed since the stream was made */
     uint64_t begun; /* `bytes` when the present session began */

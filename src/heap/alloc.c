@@ -23,7 +23,7 @@ static int lock_heap(struct covei_lane *lane)
 
 static void unlock_heap(struct covei_lane *lane)
 {
-    covei_lock_release(lane, &covei_heap(lane->segment)->lock);
+    covei_lock_drop(lane, &covei_heap(lane->segment)->lock);
 }
 
 /* Undo what was begun under the heap's lock, free the lock, say why. */

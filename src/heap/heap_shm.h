@@ -51,7 +51,7 @@ _Static_assert(sizeof(struct covei_heap_shm) == 3296, "heap layout");
 #define COVEI_BLOCK_OWNER_SHIFT 48
 
 struct covei_block_shm {
-    uint64_t size_and_marks;
+    alignas(8) uint64_t size_and_marks;
     uint64_t before; /* offset of the block that lies before it; 0: it is the first */
     uint64_t next; /* in the free list, or in its owner's list of pending blocks; 0: none */
     uint64_t previous;

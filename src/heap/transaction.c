@@ -41,6 +41,7 @@ static int move_journal(struct covei_lane *lane, uint64_t capacity)
     covei_order();
     shm->journal_next = 0;
     covei_order();
+    covei_outer_locate(lane);
     return covei_free_internal(lane, &shm->journal_old);
 }
 
@@ -48,7 +49,7 @@ int covei_outer_reserve(struct covei_lane *lane, uint64_t units)
 {
     if (covei_outer_has_room(lane, units))
         return 0;
-    uint64_t capacity = covei_max(2 * covei_outer_capacity(lane), covei_outer_capacity(lane) + units);
+    uint64_t capacity = covei_max(2 * lane->outer_capacity, lane->outer_capacity + units);
     uint64_t offset = 0;
     int result = covei_alloc(lane, COVEI_ALLOC_INTERNAL, 8 + capacity * 8, 16, &lane->shm->journal_next, &offset);
     return result < 0 ? result : move_journal(lane, capacity);
@@ -58,8 +59,12 @@ int covei_outer_reserve(struct covei_lane *lane, uint64_t units)
 
 int covei_begin(struct covei_lane *lane)
 {
-    if (lane->depth++ == 0)
-        lane->base = atomic_load_explicit(&lane->shm->held_count, memory_order_relaxed);
+    if (lane->depth++ > 0)
+        return 0;
+    lane->before = 0;
+    for (uint32_t place = 0; place < lane->places; place++)
+        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) != 0) /* this thread's own */
+            lane->before |= UINT32_C(1) << place;
     return 0;
 }
 
@@ -78,18 +83,26 @@ int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
 
 static void release_locks(struct covei_lane *lane)
 {
-    struct covei_lane_shm *shm = lane->shm;
-    uint32_t count;
-    while ((count = atomic_load_explicit(&shm->held_count, memory_order_relaxed)) > lane->base) {
-        uint64_t offset = atomic_load_explicit(&shm->held[count - 1], memory_order_relaxed);
-        covei_lock_release(lane, covei_address(lane->segment, offset));
+    for (uint32_t place = lane->places; place-- > 0;) {
+        uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed);
+        if (offset != 0 && !(lane->before & UINT32_C(1) << place))
+            covei_lock_release(lane->shm, lane->id, offset, covei_address(lane->segment, offset));
     }
+    lane->places = lane->before ? lane->places : 1;
     lane->marked = 0;
 }
 
 static void end_transaction(struct covei_lane *lane)
 {
-    lane->depth = lane->base = lane->marked = lane->effects = 0;
+    lane->depth = lane->before = lane->marked = lane->effects = 0;
+}
+
+static int settle_own(struct covei_lane *lane)
+{
+    lane->patience_ns = COVE_FOREVER;
+    int result = covei_settle_lane(lane, lane->shm);
+    covei_outer_locate(lane);
+    return result;
 }
 
 int covei_commit(struct covei_lane *lane)
@@ -109,16 +122,14 @@ int covei_commit(struct covei_lane *lane)
     end_transaction(lane);
     if (plain)
         return 0;
-    lane->patience_ns = COVE_FOREVER;
-    return covei_settle_lane(lane, lane->shm);
+    return settle_own(lane);
 }
 
 int covei_abort(struct covei_lane *lane)
 {
-    covei_lane_undo(lane, lane->base, 0);
+    covei_lane_undo(lane, lane->before, 0);
     end_transaction(lane);
-    lane->patience_ns = COVE_FOREVER;
-    return covei_settle_lane(lane, lane->shm);
+    return settle_own(lane);
 }
 
 /* ---- settling */
@@ -200,7 +211,7 @@ int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target)
     drop_journals(worker, target);
     covei_order();
     atomic_store_explicit(&target->tails, 0, memory_order_relaxed); /* T1; there is nothing left to undo */
-    covei_lock_release(worker, &heap->lock);
+    covei_lock_drop(worker, &heap->lock);
     return 0;
 }
 
@@ -222,7 +233,7 @@ int covei_settle_row(struct covei_lane *worker, uint32_t row)
         covei_inner_commit(worker, 0, 0);
     }
     shm->pending = 0;
-    covei_lock_release(worker, &heap->lock);
+    covei_lock_drop(worker, &heap->lock);
     return 0;
 }
 

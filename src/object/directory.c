@@ -166,7 +166,7 @@ int covei_object_open(struct covei_lane *lane, const struct covei_object_wish *w
     if (result >= 0) {
         result = make_or_open(lane, wish, object);
         if (lane->depth > 1)
-            covei_lock_release(lane, &directory->lock); /* nothing was changed under it */
+            covei_lock_drop(lane, &directory->lock); /* nothing was changed under it */
     }
     if (result >= 0) {
         int committed = covei_commit(lane);
@@ -308,7 +308,7 @@ int covei_settle_objects(struct covei_lane *worker, uint32_t row, uint32_t gener
     if (result < 0)
         return result;
     (void)covei_directory_each(worker->segment, settle_one, &settle);
-    covei_lock_release(worker, &directory->lock);
+    covei_lock_drop(worker, &directory->lock);
     return 0;
 }
 

@@ -27,7 +27,7 @@ _Static_assert(offsetof(struct covei_directory_shm, chains) == 128, "directory l
 _Static_assert(sizeof(struct covei_directory_shm) == 2176, "directory layout");
 
 struct covei_entry_shm {
-    uint64_t next; /* in its chain; 0: last */
+    alignas(8) uint64_t next; /* in its chain; 0: last */
     uint64_t hash; /* of the name */
     uint64_t object; /* offset of the object's memory */
     uint64_t size_bytes; /* of it */

@@ -172,14 +172,9 @@ static void check_rows(const struct cove_segment *segment, struct covei_findings
 static void check_held(const struct cove_segment *segment, uint32_t index, struct covei_findings *findings)
 {
     const struct covei_lane_shm *shm = &segment->lanes[index];
-    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_acquire);
-    if (count > COVEI_LANE_LOCKS) {
-        covei_found(findings, "lane %" PRIu32 ": it holds %" PRIu32 " locks, more than fit", index, count);
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        uint64_t offset = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
-        if (offset % 8 != 0 || offset == 0 || !covei_inside(segment, offset, 8))
+    for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++) {
+        uint64_t offset = atomic_load_explicit(&shm->held[i], memory_order_relaxed); /* an onlooker's view */
+        if (offset != 0 && (offset % 8 != 0 || !covei_inside(segment, offset, 8)))
             covei_found(findings, "lane %" PRIu32 ": it holds a lock at the impossible place 0x%" PRIx64, index,
                         offset);
     }
@@ -191,9 +186,8 @@ static void check_lane(const struct cove_segment *segment, uint32_t index, struc
     uint32_t owner = atomic_load_explicit(&segment->owners[index], memory_order_acquire);
     if (owner > segment->max_members)
         covei_found(findings, "lane %" PRIu32 ": it belongs to the impossible row %" PRIu32, index, owner - 1);
-    bool clean = atomic_load_explicit(&shm->tails, memory_order_relaxed) == 0 &&
-                 atomic_load_explicit(&shm->held_count, memory_order_relaxed) == 0 && shm->journal_block == 0 &&
-                 shm->journal_next == 0 && shm->journal_old == 0;
+    bool clean = atomic_load_explicit(&shm->tails, memory_order_relaxed) == 0 && !covei_lane_holds(shm) &&
+                 shm->journal_block == 0 && shm->journal_next == 0 && shm->journal_old == 0;
     if (owner == 0 && !clean && atomic_load_explicit(&segment->owners[index], memory_order_acquire) == 0)
         covei_found(findings, "lane %" PRIu32 ": it has no owner, but is not clean", index);
     const char *wrong = covei_journal_check(segment, shm);
@@ -260,9 +254,9 @@ static int check_locked(struct cove_segment *segment, struct covei_findings *fin
     result = covei_lock_take(lane, &covei_heap(segment)->lock, PATIENCE_NS);
     if (result >= 0) {
         check_all(segment, findings);
-        covei_lock_release(lane, &covei_heap(segment)->lock);
+        covei_lock_drop(lane, &covei_heap(segment)->lock);
     }
-    covei_lock_release(lane, &covei_directory(segment)->lock);
+    covei_lock_drop(lane, &covei_directory(segment)->lock);
     covei_recover_debts(lane);
     return result < 0 ? result : 0;
 }

@@ -85,8 +85,8 @@ struct covei_os {
     int (*map)(void **address, int file, uint64_t size_bytes, bool writable);
     void (*unmap)(void *address, uint64_t size_bytes);
     int (*map_keep_from_dumps)(void *address, uint64_t size_bytes);
-    /* A private word that holds 1 here and reads 0 in a forked child, however it was forked; NULL where there is none. */
-    uint32_t *(*fork_word)(void);
+    /* A page of private memory, zeroed, that reads 0 again in a forked child, however it was forked; NULL where there is no such thing. */
+    void *(*wiped_page)(void);
 
     /* ---- parking. Words are in shared memory. Returning early is allowed: callers look again. */
 
@@ -107,7 +107,7 @@ struct covei_os {
     uint64_t (*wall)(void); /* since 1970 */
     void (*nap)(int64_t duration_ns);
     int (*cpu)(void); /* the processor that runs us, or -1 */
-    int (*cpu_count)(void); /* processors that this process may use */
+    int (*cpu_count)(void); /* processors that this process might use when it first asked */
 
     /* ---- processes */
 

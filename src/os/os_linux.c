@@ -8,6 +8,7 @@
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -47,17 +48,16 @@ static int linux_map_keep_from_dumps(void *address, uint64_t size_bytes)
     return madvise(address, (size_t)size_bytes, MADV_DONTDUMP) < 0 ? -errno : 0;
 }
 
-static uint32_t *linux_fork_word(void)
+static void *linux_wiped_page(void)
 {
-    uint32_t *word = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (word == MAP_FAILED)
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
         return NULL;
-    if (madvise(word, 4096, MADV_WIPEONFORK) < 0) {
-        (void)munmap(word, 4096);
+    if (madvise(page, 4096, MADV_WIPEONFORK) < 0) {
+        (void)munmap(page, 4096);
         return NULL;
     }
-    *word = 1;
-    return word;
+    return page;
 }
 
 static struct timespec span(int64_t duration_ns)
@@ -125,8 +125,14 @@ static void linux_nap(int64_t duration_ns)
 
 static int linux_cpu_count(void)
 {
+    static _Atomic int known; /* relaxed throughout: every thread finds the same, and a hint is all that it is */
+    int count = atomic_load_explicit(&known, memory_order_relaxed);
     cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+    if (count == 0) {
+        count = sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+        atomic_store_explicit(&known, count, memory_order_relaxed);
+    }
+    return count;
 }
 
 static int32_t linux_thread_id(void)
@@ -164,7 +170,7 @@ const struct covei_os covei_os_native = {
     .map = linux_map,
     .unmap = linux_unmap,
     .map_keep_from_dumps = linux_map_keep_from_dumps,
-    .fork_word = linux_fork_word,
+    .wiped_page = linux_wiped_page,
     .park = linux_park,
     .park2 = linux_park2,
     .wake = linux_wake,

@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <unistd.h>
 
 #define DEFAULT_SIZE (UINT64_C(256) << 10)
 #define DEFAULT_MEMBERS 1024u

@@ -55,6 +55,6 @@ int covei_segment_grow(struct covei_lane *lane, uint64_t more_bytes)
                              segment->name, more_bytes, limit, size);
     else if (size == seen) /* else somebody else grew it while we waited: look whether that is enough */
         result = grow_locked(segment, choose_target(segment, size, more_bytes, limit));
-    covei_lock_release(lane, &segment->header->grow_lock);
+    covei_lock_drop(lane, &segment->header->grow_lock);
     return result;
 }

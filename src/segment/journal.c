@@ -101,27 +101,23 @@ static uint64_t *outer_of(const struct cove_segment *segment, const struct covei
     return (uint64_t *)shm->outer;
 }
 
-uint64_t covei_outer_capacity(const struct covei_lane *lane)
+void covei_outer_locate(struct covei_lane *lane)
 {
-    uint64_t capacity = 0;
-    (void)outer_of(lane->segment, lane->shm, &capacity);
-    return capacity;
+    lane->outer = outer_of(lane->segment, lane->shm, &lane->outer_capacity);
 }
 
 bool covei_outer_has_room(const struct covei_lane *lane, uint64_t units)
 {
-    return COVEI_TAILS_OUTER(load_tails(lane->shm)) + units <= covei_outer_capacity(lane);
+    return COVEI_TAILS_OUTER(load_tails(lane->shm)) + units <= lane->outer_capacity;
 }
 
 uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
                            uint64_t size_bytes)
 {
-    uint64_t capacity = 0;
-    uint64_t *outer = outer_of(lane->segment, lane->shm, &capacity);
     uint64_t at = COVEI_TAILS_OUTER(load_tails(lane->shm)) + units_ahead;
     uint64_t units = kind == COVEI_RECORD_BYTES ? covei_record_units(size_bytes) : FOOTER_UNITS;
-    assert(at + units <= capacity);
-    write_record(outer + at, kind, offset, covei_address(lane->segment, offset), size_bytes);
+    assert(at + units <= lane->outer_capacity);
+    write_record(lane->outer + at, kind, offset, covei_address(lane->segment, offset), size_bytes);
     return units;
 }
 
@@ -169,11 +165,10 @@ bool covei_outer_read(const struct cove_segment *segment, const struct covei_lan
 /* The next lock word of this lane at or behind `from` and before `to`; `to` where there is none. */
 static uint64_t next_lock(const struct covei_lane_shm *shm, uint64_t from, uint64_t to)
 {
-    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
     uint64_t nearest = to;
-    for (uint32_t i = 0; i < count && i < COVEI_LANE_LOCKS; i++) {
+    for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++) {
         uint64_t offset = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
-        if (offset + 8 > from && offset < nearest)
+        if (offset != 0 && offset + 8 > from && offset < nearest)
             nearest = offset;
     }
     return nearest;

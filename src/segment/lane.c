@@ -148,11 +148,13 @@ static struct covei_lane *new_lane(struct cove_segment *segment, uint32_t index)
     lane->shm = &segment->lanes[index];
     lane->segment = segment;
     lane->id = index + 1;
+    lane->places = 1;
+    covei_outer_locate(lane);
     lane->next = covei_thread.lanes;
     covei_thread.lanes = lane;
     covei_handle_lane_begins(segment);
     begin_life(lane->shm);
-    covei_thread_watch();
+    covei_thread_begin();
     return lane;
 }
 
@@ -175,8 +177,11 @@ int covei_lane_claim(struct covei_lane **out, struct cove_segment *segment)
             return covei_error(-ENOMEM, "%s: no memory for a thread's handle", segment->name);
         }
     }
-    covei_thread.segment = segment;
+    covei_thread.shm = lane->shm;
+    covei_thread.id = lane->id;
     covei_thread.lane = lane;
+    if (!covei_cache_is_shared())
+        covei_thread.cache->segment = segment;
     *out = lane;
     return 0;
 }
@@ -188,8 +193,7 @@ static void unlink_lane(struct covei_lane *lane)
         at = &(*at)->next;
     if (*at)
         *at = lane->next;
-    if (covei_thread.lane == lane)
-        covei_thread.segment = NULL, covei_thread.lane = NULL;
+    covei_cache_forget(lane);
 }
 
 void covei_lane_release(struct covei_lane *lane)
@@ -211,8 +215,7 @@ void covei_lanes_forget(void)
         covei_thread.lanes = lane->next;
         free(lane);
     }
-    covei_thread.segment = NULL;
-    covei_thread.lane = NULL;
+    covei_cache_forget(NULL);
 }
 
 /* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns the word to sleep on

@@ -12,7 +12,7 @@
  * once the length in `tails` covers it, which is stored after it. Undo goes from the newest to the oldest.
  *
  * I1  A lane whose owner word is 0 has tails 0, holds no lock and has no journal block.
- * I2  held[0 .. held_count) names every lock word that may name this lane: an entry is there before the word is taken, and until
+ * I2  Every lock word that names this lane has its offset in held[] (0: an empty place): it is there before the word is taken, and until
  *     after it is given back. */
 #ifndef COVEI_SEGMENT_LANE_SHM_H
 #define COVEI_SEGMENT_LANE_SHM_H
@@ -40,14 +40,14 @@ enum covei_record {
 struct covei_lane_shm {
     _Atomic uint64_t tails;
     _Atomic uint64_t waits_for; /* offset of the lock word that this thread waits for; for people */
-    _Atomic uint32_t held_count;
+    uint32_t reserved;
     int32_t thread_id;
     uint64_t journal_block; /* the outer journal once it is larger than `outer`: unit 0 is its capacity in units */
     uint64_t journal_next; /* a larger one that is being prepared */
     uint64_t journal_old; /* the smaller one that it replaced */
     _Atomic uint32_t life_at; /* 1 + where in `life` the robust futex word is, in bytes; 0: nowhere */
-    uint32_t reserved;
-    uint64_t reserved2;
+    uint32_t reserved2;
+    uint64_t reserved3;
     uint64_t life[8]; /* a robust mutex of the owner's libc, held while the thread lives */
     _Atomic uint64_t held[COVEI_LANE_LOCKS];
     uint64_t inner[COVEI_INNER_UNITS];
@@ -55,14 +55,14 @@ struct covei_lane_shm {
 };
 _Static_assert(offsetof(struct covei_lane_shm, tails) == 0, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, waits_for) == 8, "lane layout");
-_Static_assert(offsetof(struct covei_lane_shm, held_count) == 16, "lane layout");
+_Static_assert(offsetof(struct covei_lane_shm, reserved) == 16, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, thread_id) == 20, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, journal_block) == 24, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, journal_next) == 32, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, journal_old) == 40, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, life_at) == 48, "lane layout");
-_Static_assert(offsetof(struct covei_lane_shm, reserved) == 52, "lane layout");
-_Static_assert(offsetof(struct covei_lane_shm, reserved2) == 56, "lane layout");
+_Static_assert(offsetof(struct covei_lane_shm, reserved2) == 52, "lane layout");
+_Static_assert(offsetof(struct covei_lane_shm, reserved3) == 56, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, life) == 64, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, held) == 128, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, inner) == 384, "lane layout");

@@ -4,18 +4,18 @@
  *     63          32 31       30          29        0
  *     | generation   | WAITERS | RECOVERED | lane + 1 |    0 in the low half: free
  *
- * The low half is the futex. One CAS takes the word and names the owner; one exchange gives it back, with a generation one higher,
+ * The low half is the futex. One CAS takes the word and names the owner; one addition gives it back, with a generation one higher,
  * so that a word that was seen names one holding for ever.
  *
  * I1  A word names a lane only while that lane's held[] has its offset (see covei_lock_take).
  * I2  A word that names a dead lane is changed by nobody but the owner of that member's recovery, save for the WAITERS bit.
  * I3  RECOVERED is set only on a free word, by recovery, and cleared by the next to take it.
- * Edge U: store by the holder, exchange release -> CAS acquire, load by the next.
+ * Edge U: store by the holder, addition release -> CAS acquire, load by the next.
  *
  * Progress: blocking. A waiter spins briefly, then sleeps on the word and on its owner's sign of life together, in slices, since a wake-up can
- * be lost: its sender may be killed between the exchange and the wake, or the woken one before it takes the word.
+ * be lost: its sender may be killed between the addition and the wake, or the woken one before it takes the word.
  * Crash: dead with an entry and without the word: nothing. With the word: recovery puts back what was changed under it, then frees
- * it with RECOVERED. Dead after the exchange: free. */
+ * it with RECOVERED. Dead after the addition: free. */
 #include "segment/segment.h"
 
 #include <errno.h>
@@ -30,26 +30,43 @@ uint32_t *covei_lock_futex(_Atomic uint64_t *word)
     return (uint32_t *)(void *)word; /* the low half: the layout is little-endian */
 }
 
-void covei_lock_forget(struct covei_lane *lane, uint64_t offset)
+uint32_t covei_lock_place(const struct covei_lane_shm *shm, uint64_t offset)
 {
-    struct covei_lane_shm *shm = lane->shm;
-    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
-    uint32_t at = count;
-    while (at > 0 && atomic_load_explicit(&shm->held[at - 1], memory_order_relaxed) != offset)
-        at--;
-    if (at == 0)
+    uint32_t place = 0;
+    while (place < COVEI_LANE_LOCKS && atomic_load_explicit(&shm->held[place], memory_order_relaxed) != offset)
+        place++; /* relaxed: written by the lane's thread alone, or in its place */
+    return place;
+}
+
+bool covei_lane_holds(const struct covei_lane_shm *shm)
+{
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
+        if (atomic_load_explicit(&shm->held[place], memory_order_relaxed) != 0) /* for its own process, or for people */
+            return true;
+    return false;
+}
+
+void covei_lock_forget(struct covei_lane_shm *shm, uint64_t offset)
+{
+    uint32_t place = covei_lock_place(shm, offset);
+    if (place < COVEI_LANE_LOCKS)
+        atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
+}
+
+void covei_lock_released(struct covei_lane_shm *shm, uint64_t offset, _Atomic uint64_t *word, uint64_t old)
+{
+    covei_lock_forget(shm, offset);
+    if (!(old & COVEI_LOCK_WAITERS))
         return;
-    /* Move the later ones down: an entry may stand twice meanwhile, which harms nobody. */
-    for (uint32_t i = at; i < count; i++) {
-        uint64_t later = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
-        atomic_store_explicit(&shm->held[i - 1], later, memory_order_relaxed);
-        covei_order();
-    }
-    atomic_store_explicit(&shm->held_count, count - 1, memory_order_relaxed);
-    uint32_t below = (UINT32_C(1) << (at - 1)) - 1;
-    lane->marked = (lane->marked & below) | ((lane->marked >> 1) & ~below);
-    if (at - 1 < lane->base)
-        lane->base--;
+    uint64_t now = atomic_load_explicit(word, memory_order_relaxed);
+    while ((now & COVEI_LOCK_OWNER) == 0 && (now & COVEI_LOCK_WAITERS) != 0)
+        /* relaxed: the bit orders nothing. */
+        if (atomic_compare_exchange_weak_explicit(word, &now, now & ~COVEI_LOCK_WAITERS, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            (void)covei_os->wake(covei_lock_futex(word), 1);
+            return;
+        }
+    /* Somebody has taken it already, bit and all, and will wake the next. */
 }
 
 void covei_lock_give(_Atomic uint64_t *word, uint64_t held_value, uint64_t flags)
@@ -180,20 +197,21 @@ static int take_slowly(struct covei_lane *lane, _Atomic uint64_t *word, uint64_t
     return result;
 }
 
-int covei_lock_no_room(const struct covei_lane *lane)
-{
-    return covei_error(-ENOLCK, "%s: this thread holds %u locks of the segment already; free some first",
-                       lane->segment->name, COVEI_LANE_LOCKS);
-}
-
-/* The entry in held[] is there already: the last one. */
 int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
 {
+    struct covei_lane_shm *shm = lane->shm;
+    uint32_t place = covei_lock_place(shm, 0);
+    if (place == COVEI_LANE_LOCKS)
+        return covei_error(-ENOLCK, "%s: this thread holds %u locks of the segment already; free some first",
+                           lane->segment->name, COVEI_LANE_LOCKS);
+    if (place >= lane->places)
+        lane->places = place + 1;
+    atomic_store_explicit(&shm->held[place], covei_offset(lane->segment, word), memory_order_relaxed);
+    covei_order();
     uint64_t old = 0;
     int result = take_slowly(lane, word, &old, timeout_ns);
     if (result == 0)
         return old & COVEI_LOCK_RECOVERED ? COVE_RECOVERED : 0;
-    uint32_t count = atomic_load_explicit(&lane->shm->held_count, memory_order_relaxed);
-    atomic_store_explicit(&lane->shm->held_count, count - 1, memory_order_relaxed);
+    atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
     return result;
 }

@@ -391,8 +391,7 @@ static bool is_busy(const struct cove_segment *segment)
         if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) != segment->row + 1)
             continue; /* relaxed: our own lanes; a thread that takes one now races with the close */
         const struct covei_lane_shm *shm = &segment->lanes[i];
-        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 ||
-            atomic_load_explicit(&shm->held_count, memory_order_relaxed) != 0)
+        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 || covei_lane_holds(shm))
             return true;
     }
     struct covei_lane *lane = covei_thread.lanes;

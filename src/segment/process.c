@@ -4,7 +4,7 @@
  * A forked child is not its parent: it has no row, no lane, and must drop the parent's lock descriptors at once, or the parent would
  * seem to live as long as the child. The atfork handler does that. A fork that goes around the handlers (a raw clone) is
  * found by a word that the kernel zeroes in every child: each handle remembers the word's value (the epoch) of the process
- * that opened it.
+ * that opened it. What the shortest paths look at (struct covei_cache) lies in such memory as well.
  *
  * A thread that ends gives its lanes back through a pthread key's destructor; if it ends holding locks, or inside a transaction,
  * it is rolled back as if it had died. The library is linked with -z nodelete, so the destructor outlives dlclose. */
@@ -13,7 +13,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
-_Thread_local struct covei_thread covei_thread;
+static struct covei_cache no_cache; /* of a thread that has none: matches no segment */
+_Thread_local struct covei_thread covei_thread = {.cache = &no_cache};
 
 static uint32_t never_wiped;
 uint32_t *covei_fork_word = &never_wiped;
@@ -35,6 +36,67 @@ void covei_registry_unlock(void)
     (void)pthread_mutex_unlock(&registry_mutex);
 }
 
+/* ---- caches: in pages that are wiped on fork, cut into lines; guarded by the registry's lock */
+
+#define CACHES_A_PAGE (COVEI_PAGE / sizeof(struct covei_cache))
+
+struct cache_page {
+    struct cache_page *next;
+    struct covei_cache *caches;
+    uint64_t used; /* bit n: caches[n] is a thread's */
+};
+static struct cache_page *cache_pages;
+_Static_assert(CACHES_A_PAGE == 64, "a page's caches are counted in one word");
+
+static struct cache_page *page_with_room(void)
+{
+    struct cache_page *page = cache_pages;
+    while (page && ~page->used == 0)
+        page = page->next;
+    if (page)
+        return page;
+    page = calloc(1, sizeof *page);
+    void *memory = page ? covei_os->wiped_page() : NULL;
+    if (!memory) {
+        free(page);
+        return NULL;
+    }
+    page->caches = memory;
+    page->next = cache_pages;
+    cache_pages = page;
+    return page;
+}
+
+static void take_cache(void)
+{
+    struct cache_page *page = page_with_room();
+    if (!page)
+        return; /* the longer way works too */
+    int place = __builtin_ctzll(~page->used);
+    page->used |= UINT64_C(1) << place;
+    covei_thread.cache = &page->caches[place];
+    *covei_thread.cache = (struct covei_cache){0};
+}
+
+static void give_cache(void)
+{
+    for (struct cache_page *page = cache_pages; page; page = page->next)
+        if (covei_thread.cache >= page->caches && covei_thread.cache < page->caches + CACHES_A_PAGE)
+            page->used &= ~(UINT64_C(1) << (covei_thread.cache - page->caches));
+    covei_thread.cache = &no_cache;
+}
+
+bool covei_cache_is_shared(void)
+{
+    return covei_thread.cache == &no_cache;
+}
+
+void covei_cache_forget(const struct covei_lane *lane)
+{
+    if (!covei_cache_is_shared() && (!lane || covei_thread.lane == lane))
+        *covei_thread.cache = (struct covei_cache){0};
+}
+
 static void thread_ends(void *unused)
 {
     (void)unused;
@@ -44,6 +106,9 @@ static void thread_ends(void *unused)
         struct covei_lane *lane = covei_thread.lanes;
         covei_lane_release(lane);
     }
+    covei_registry_lock();
+    give_cache();
+    covei_registry_unlock();
 }
 
 /* In the child: drop the locks' descriptors and forget every handle; they stay allocated, and refuse. */
@@ -81,7 +146,7 @@ static void prepare_once(void)
     if (error == 0)
         error = pthread_atfork(covei_registry_lock, covei_registry_unlock, in_child);
     prepare_result = -error;
-    uint32_t *word = error == 0 ? covei_os->fork_word() : NULL;
+    uint32_t *word = error == 0 ? covei_os->wiped_page() : NULL;
     if (word)
         covei_fork_word = word;
     *covei_fork_word = 0;
@@ -107,9 +172,13 @@ uint32_t covei_process_epoch(void)
     return *covei_fork_word;
 }
 
-void covei_thread_watch(void)
+void covei_thread_begin(void)
 {
     (void)pthread_setspecific(thread_key, &covei_thread);
+    covei_registry_lock();
+    if (covei_cache_is_shared())
+        take_cache();
+    covei_registry_unlock();
 }
 
 int covei_segment_usable(const struct cove_segment *segment)

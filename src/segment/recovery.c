@@ -83,16 +83,17 @@ static void free_one_lock(struct cove_segment *segment, uint32_t id, uint64_t of
         (void)covei_os->wake(covei_lock_futex(word), INT32_MAX);
 }
 
+/* All but those whose places are in the mask `keep`. */
 static void free_locks(struct cove_segment *segment, struct covei_lane_shm *shm, uint32_t id, uint32_t keep,
                        uint64_t flags)
 {
-    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
-    if (count > COVEI_LANE_LOCKS)
-        count = COVEI_LANE_LOCKS;
-    while (count > keep) {
-        free_one_lock(segment, id, atomic_load_explicit(&shm->held[count - 1], memory_order_relaxed), flags);
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) {
+        uint64_t offset = atomic_load_explicit(&shm->held[place], memory_order_relaxed);
+        if (offset == 0 || keep & UINT32_C(1) << place)
+            continue;
+        free_one_lock(segment, id, offset, flags);
         covei_order();
-        atomic_store_explicit(&shm->held_count, --count, memory_order_relaxed);
+        atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
     }
 }
 
@@ -115,7 +116,7 @@ void covei_lane_roll_back(struct covei_lane *lane)
         covei_lane_undo(lane, 0, COVEI_LOCK_RECOVERED);
     else
         free_locks(lane->segment, lane->shm, lane->id, 0, COVEI_LOCK_RECOVERED);
-    lane->depth = lane->base = lane->marked = lane->effects = 0;
+    lane->depth = lane->before = lane->marked = lane->effects = 0;
     if (atomic_load_explicit(&lane->shm->tails, memory_order_relaxed) != 0)
         (void)covei_upper.settle_lane(lane, lane->shm);
 }

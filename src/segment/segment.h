@@ -64,9 +64,12 @@ struct covei_lane {
     struct cove_segment *segment;
     uint32_t id; /* owner field of lock words: index + 1 */
     uint32_t depth; /* of nested transactions */
-    uint32_t base; /* locks below this in held[] were taken before the transaction */
+    uint32_t before; /* bit n: held[n] was taken before the transaction */
     uint32_t marked; /* bit n: held[n] was unlocked inside the transaction, and stays held until its end */
+    uint32_t places; /* places of held[] below this may be taken; those above are empty */
     uint32_t effects; /* records of blocks in the outer journal */
+    uint64_t *outer; /* the outer journal's units, and how many there are: what covei_outer_of finds */
+    uint64_t outer_capacity;
     bool settling; /* inside the recovery of somebody: not to be entered again */
     int64_t patience_ns; /* how long settling waits for a lock of the library's */
     struct covei_lane *next; /* of the same thread */
@@ -74,17 +77,29 @@ struct covei_lane {
 
 /* ---- process.c: threads, forks */
 
+/* Which segment this thread used last. It lies in memory that the kernel zeroes in a forked child, however it was forked, so that one comparison
+ * tells both whose segment it is and whose process. */
+struct covei_cache {
+    struct cove_segment *segment;
+    uint64_t unused[7]; /* a cache line each */
+};
+
+/* `shm`, `id` and `lane` are about the segment that the cache names; they stand here, a load nearer, for the shortest paths. */
 struct covei_thread {
-    struct cove_segment *segment; /* the one used last */
+    struct covei_cache *cache;
+    struct covei_lane_shm *shm;
+    uint64_t id;
     struct covei_lane *lane;
-    struct covei_lane *lanes; /* all */
+    struct covei_lane *lanes; /* in all segments */
 };
 extern _Thread_local struct covei_thread covei_thread;
 extern uint32_t *covei_fork_word;
 
 int covei_process_prepare(void); /* once a process, and again after a fork */
 uint32_t covei_process_epoch(void);
-void covei_thread_watch(void); /* have the lanes of this thread given back when it ends */
+void covei_thread_begin(void); /* have the lanes of this thread given back when it ends; give it a cache */
+bool covei_cache_is_shared(void); /* this thread has none of its own: it always goes the longer way */
+void covei_cache_forget(const struct covei_lane *lane); /* NULL: whatever lane it is about */
 void covei_registry_lock(void);
 void covei_registry_unlock(void);
 extern struct cove_segment *covei_registry; /* guarded by covei_registry_lock */
@@ -111,6 +126,15 @@ static inline bool covei_inside(const struct cove_segment *segment, uint64_t off
     /* relaxed: a stale size only sends us the slow way. */
     return COVEI_LIKELY(end <= atomic_load_explicit(&segment->known_size, memory_order_relaxed)) ||
            covei_grown_to((struct cove_segment *)segment, end);
+}
+
+/* Is [offset, offset + 8) inside and aligned, as far as we know without looking again? For the shortest paths. */
+static inline bool covei_word_inside(const struct cove_segment *segment, uint64_t offset)
+{
+    /* relaxed: as above. */
+    uint64_t words = (atomic_load_explicit(&segment->known_size, memory_order_relaxed) - segment->heap_at) / 8;
+    uint64_t from_heap = offset - segment->heap_at;
+    return (from_heap >> 3 | from_heap << 61) < words; /* rotated: what is not aligned, or below the heap, is huge */
 }
 
 static inline void *covei_address(const struct cove_segment *segment, uint64_t offset)
@@ -152,9 +176,14 @@ uint32_t covei_roster_others(const struct cove_segment *segment);
 
 /* This thread's lane, or an error: COVE_EFORKED, COVE_ECLOSED, -EPERM (read-only), -EUSERS. */
 int covei_lane_claim(struct covei_lane **lane, struct cove_segment *segment);
+/* Is covei_thread about that segment? */
+static inline bool covei_cached(const cove_segment *segment)
+{
+    return COVEI_LIKELY(segment && covei_thread.cache->segment == segment);
+}
 static inline int covei_lane_get(struct covei_lane **lane, struct cove_segment *segment)
 {
-    if (COVEI_LIKELY(covei_thread.segment == segment && *covei_fork_word == segment->epoch)) {
+    if (covei_cached(segment)) {
         *lane = covei_thread.lane;
         return 0;
     }
@@ -178,64 +207,67 @@ void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t 
 #define COVEI_LOCK_WAITERS UINT64_C(0x80000000)
 #define COVEI_LOCK_GENERATION(word) ((word) >> 32)
 
-int covei_lock_no_room(const struct covei_lane *lane);
 int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns);
-/* Free a word that this lane holds, or that recovery frees for it; `flags` is 0 or COVEI_LOCK_RECOVERED. Wakes one, or all. */
+/* Free a word that a lane holds, in recovery's name; `flags` is 0 or COVEI_LOCK_RECOVERED. Wakes all. */
 void covei_lock_give(_Atomic uint64_t *word, uint64_t held_value, uint64_t flags);
-/* Take the entry for that word out of held[]; nothing where there is none. */
-void covei_lock_forget(struct covei_lane *lane, uint64_t offset);
+/* The place of that word in held[]; COVEI_LANE_LOCKS where there is none. */
+uint32_t covei_lock_place(const struct covei_lane_shm *shm, uint64_t offset);
+void covei_lock_forget(struct covei_lane_shm *shm, uint64_t offset);
+bool covei_lane_holds(const struct covei_lane_shm *shm); /* any lock */
 uint32_t *covei_lock_futex(_Atomic uint64_t *word);
 
-/* Take: 0, COVE_RECOVERED, -EBUSY, -ETIMEDOUT, -EDEADLK, -ENOLCK, COVE_ECORRUPT.
- * The entry in held[] comes before the word and goes after it: whoever finds the word naming a dead lane finds the word there. */
-static inline int covei_lock_take(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
+/* The shortest way to take a free word: false where it is not free, or the lane's first place is in use.
+ * The place in held[] is filled before the word is taken and emptied after it is given back: whoever finds the word naming a dead lane finds it there. */
+static inline bool covei_lock_try(struct covei_lane_shm *shm, uint64_t id, uint64_t offset, _Atomic uint64_t *word)
 {
-    struct covei_lane_shm *shm = lane->shm;
-    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed); /* written by this thread alone */
-    if (COVEI_UNLIKELY(count >= COVEI_LANE_LOCKS))
-        return covei_lock_no_room(lane);
+    if (COVEI_UNLIKELY(atomic_load_explicit(&shm->held[0], memory_order_relaxed) !=
+                       0)) /* written by this thread alone */
+        return false;
 #ifndef COVE_PLANT_LATE_OWNER
-    atomic_store_explicit(&shm->held[count], covei_offset(lane->segment, word), memory_order_relaxed);
-    covei_order();
-    atomic_store_explicit(&shm->held_count, count + 1, memory_order_relaxed);
+    atomic_store_explicit(&shm->held[0], offset, memory_order_relaxed);
     covei_order();
 #endif
     uint64_t old = atomic_load_explicit(word, memory_order_relaxed); /* relaxed: the CAS below acquires */
-    bool taken = (old & (COVEI_LOCK_OWNER | COVEI_LOCK_RECOVERED | COVEI_LOCK_WAITERS)) == 0 &&
+    bool taken = (uint32_t)old == 0 &&
                  /* acquire, edge U: what the last holder did before it gave the word back is seen. */
-                 atomic_compare_exchange_strong_explicit(word, &old, old | lane->id, memory_order_acquire,
+                 atomic_compare_exchange_strong_explicit(word, &old, old | id, memory_order_acquire,
                                                          memory_order_relaxed);
 #ifdef COVE_PLANT_LATE_OWNER
-    atomic_store_explicit(&shm->held[count], covei_offset(lane->segment, word), memory_order_relaxed);
-    covei_order();
-    atomic_store_explicit(&shm->held_count, count + 1, memory_order_relaxed);
+    atomic_store_explicit(&shm->held[0], offset, memory_order_relaxed);
 #endif
-    return COVEI_LIKELY(taken) ? 0 : covei_lock_slow(lane, word, timeout_ns);
+    if (COVEI_LIKELY(taken))
+        return true;
+    atomic_store_explicit(&shm->held[0], 0, memory_order_relaxed);
+    return false;
 }
 
-static inline bool covei_lock_is_mine(const struct covei_lane *lane, const _Atomic uint64_t *word)
+/* Take: 0, COVE_RECOVERED, -EBUSY, -ETIMEDOUT, -EDEADLK, -ENOLCK, COVE_ECORRUPT. */
+static inline int covei_lock_take(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
 {
-    /* relaxed: only this thread makes the word name its lane. */
-    return (atomic_load_explicit(word, memory_order_relaxed) & COVEI_LOCK_OWNER) == lane->id;
+    if (COVEI_LIKELY(covei_lock_try(lane->shm, lane->id, covei_offset(lane->segment, word), word)))
+        return 0;
+    return covei_lock_slow(lane, word, timeout_ns);
 }
 
-/* Release a lock that this lane holds. */
-static inline void covei_lock_release(struct covei_lane *lane, _Atomic uint64_t *word)
+/* The word was given back, with the bit for waiters still on it, or its place in held[] is not the first. */
+void covei_lock_released(struct covei_lane_shm *shm, uint64_t offset, _Atomic uint64_t *word, uint64_t old);
+
+/* Release a word that this lane holds: one addition takes the owner off and makes the generation one more. */
+static inline void covei_lock_release(struct covei_lane_shm *shm, uint64_t id, uint64_t offset, _Atomic uint64_t *word)
 {
-    struct covei_lane_shm *shm = lane->shm;
-    uint64_t held = atomic_load_explicit(word, memory_order_relaxed);
-    uint64_t next = (COVEI_LOCK_GENERATION(held) + 1) << 32;
     /* release, edge U: pairs with the acquire of whoever takes it next. */
-    uint64_t old = atomic_exchange_explicit(word, next, memory_order_release);
+    uint64_t old = atomic_fetch_add_explicit(word, (UINT64_C(1) << 32) - id, memory_order_release);
     covei_order();
-    uint32_t count = atomic_load_explicit(&shm->held_count, memory_order_relaxed);
-    if (COVEI_LIKELY(count > 0 && atomic_load_explicit(&shm->held[count - 1], memory_order_relaxed) ==
-                                      covei_offset(lane->segment, word)))
-        atomic_store_explicit(&shm->held_count, count - 1, memory_order_relaxed);
+    if (COVEI_LIKELY(!(old & COVEI_LOCK_WAITERS) &&
+                     atomic_load_explicit(&shm->held[0], memory_order_relaxed) == offset))
+        atomic_store_explicit(&shm->held[0], 0, memory_order_relaxed);
     else
-        covei_lock_forget(lane, covei_offset(lane->segment, word));
-    if (COVEI_UNLIKELY(old & COVEI_LOCK_WAITERS))
-        (void)covei_os->wake(covei_lock_futex(word), 1);
+        covei_lock_released(shm, offset, word, old);
+}
+
+static inline void covei_lock_drop(struct covei_lane *lane, _Atomic uint64_t *word)
+{
+    covei_lock_release(lane->shm, lane->id, covei_offset(lane->segment, word), word);
 }
 
 /* ---- journal.c */
@@ -256,7 +288,7 @@ static inline void covei_put(struct covei_lane *lane, uint64_t *field, uint64_t 
 uint64_t covei_record_units(uint64_t size_bytes);
 /* Is there room for `units` more in the outer journal? */
 bool covei_outer_has_room(const struct covei_lane *lane, uint64_t units);
-uint64_t covei_outer_capacity(const struct covei_lane *lane);
+void covei_outer_locate(struct covei_lane *lane); /* the journal's block has changed */
 /* Write a record at `units_ahead` behind the end of the outer journal, unseen until the length covers it. Returns its units. */
 uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
                            uint64_t size_bytes);
@@ -283,7 +315,8 @@ const char *covei_journal_check(const struct cove_segment *segment, const struct
 
 /* End whatever this thread's lane is in the middle of, as if it had died. */
 void covei_lane_roll_back(struct covei_lane *lane);
-/* Put back what the outer journal holds and free the locks above held[keep]; blocks are left to settle_lane. */
+/* Put back what the outer journal holds and free the locks, except those whose places are in the mask `keep`; blocks are left to
+ * settle_lane. */
 void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags);
 
 /* Free the locks of a dead lane, after putting back what it had changed under them. Waits for nothing. Returns true if it was dead and is

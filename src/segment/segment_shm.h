@@ -84,7 +84,7 @@ _Static_assert(offsetof(struct covei_header_shm, grow_lock) == 128, "header layo
 _Static_assert(offsetof(struct covei_header_shm, unused) == 192, "header layout");
 _Static_assert(sizeof(struct covei_header_shm) == 4096, "header layout");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are plain words");
-_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2, "atomics need no lock");
+_Static_assert(__atomic_always_lock_free(4, 0) && __atomic_always_lock_free(8, 0), "atomics need no lock");
 
 /* The low half of a row's state word; the high half is its generation, one more for each member that takes the row. */
 enum covei_row_state {
@@ -95,7 +95,7 @@ enum covei_row_state {
 };
 
 struct covei_row_shm {
-    int32_t pid; /* in its own PID namespace */
+    alignas(8) int32_t pid; /* in its own PID namespace */
     uint32_t uid;
     uint64_t start_ticks;
     uint64_t pid_namespace;

@@ -19,68 +19,86 @@ static _Atomic uint64_t *word_of(cove_mutex *mutex)
     return (_Atomic uint64_t *)(void *)&mutex->word;
 }
 
-/* The place of a lock in held[], or COVEI_LANE_LOCKS. */
-static uint32_t place_of(const struct covei_lane *lane, const cove_mutex *mutex)
+/* The bit of a lock's place in held[]; 0 where this thread does not hold it. */
+static uint32_t place_bit(const struct covei_lane *lane, const cove_mutex *mutex)
 {
-    uint64_t offset = covei_offset(lane->segment, mutex);
-    uint32_t count = atomic_load_explicit(&lane->shm->held_count, memory_order_relaxed); /* this thread's own */
-    for (uint32_t i = 0; i < count; i++)
-        if (atomic_load_explicit(&lane->shm->held[i], memory_order_relaxed) == offset)
-            return i;
-    return COVEI_LANE_LOCKS;
+    uint32_t place = covei_lock_place(lane->shm, covei_offset(lane->segment, mutex));
+    return place < COVEI_LANE_LOCKS ? UINT32_C(1) << place : 0;
 }
 
-/* It was unlocked inside the transaction and is held still: it is simply locked again. */
-static bool unmark(struct covei_lane *lane, cove_mutex *mutex)
-{
-    uint32_t place = lane->marked ? place_of(lane, mutex) : COVEI_LANE_LOCKS;
-    if (place == COVEI_LANE_LOCKS || !(lane->marked & UINT32_C(1) << place))
-        return false;
-    lane->marked &= ~(UINT32_C(1) << place);
-    return true;
-}
-
-int cove_mutex_lock(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
+static COVEI_COLD int lock_slowly(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
 {
     struct covei_lane *lane = NULL;
     int result = covei_lane_get(&lane, segment);
-    if (COVEI_UNLIKELY(result < 0))
+    if (result < 0)
         return result;
-    if (COVEI_UNLIKELY(!covei_user_address(segment, mutex, sizeof *mutex, 8)))
+    if (!covei_user_address(segment, mutex, sizeof *mutex, 8))
         return bad_address(segment, mutex);
-    if (COVEI_UNLIKELY(lane->marked != 0) && unmark(lane, mutex))
+    uint32_t bit = lane->marked ? place_bit(lane, mutex) : 0;
+    if (lane->marked & bit) { /* unlocked inside the transaction and held still: simply locked again */
+        lane->marked &= ~bit;
         return 0;
+    }
     result = covei_lock_take(lane, word_of(mutex), timeout_ns);
-    if (COVEI_UNLIKELY(atomic_load_explicit(&segment->has_debts, memory_order_relaxed))) /* a hint to ourselves */
-        covei_recover_debts(lane);
+    covei_recover_debts(lane);
     return result;
 }
 
-/* Inside a transaction with something to undo: mark it. */
-static int unlock_later(struct covei_lane *lane, cove_mutex *mutex)
+/* Calls nothing but in its last step, so that it needs no stack: stores would hold up the CAS. */
+int cove_mutex_lock(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
 {
-    uint32_t place = place_of(lane, mutex);
-    if (place == COVEI_LANE_LOCKS || lane->marked & UINT32_C(1) << place)
-        return covei_error(-EPERM, "%s: this thread does not hold that lock", lane->segment->name);
-    lane->marked |= UINT32_C(1) << place;
-    return 0;
+    if (covei_cached(segment)) {
+        uint64_t offset = covei_offset(segment, mutex);
+        if (COVEI_LIKELY(covei_word_inside(segment, offset)) &&
+            covei_lock_try(covei_thread.shm, covei_thread.id, offset, word_of(mutex)))
+            return 0;
+    }
+    return lock_slowly(segment, mutex, timeout_ns);
 }
 
-int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
+static bool is_mine(cove_mutex *mutex, uint64_t id)
+{
+    /* relaxed: only this thread makes the word name its lane. */
+    return (atomic_load_explicit(word_of(mutex), memory_order_relaxed) & COVEI_LOCK_OWNER) == id;
+}
+
+static bool has_saved(const struct covei_lane_shm *shm)
+{
+    /* relaxed: this thread's own journal. */
+    return COVEI_TAILS_OUTER(atomic_load_explicit(&shm->tails, memory_order_relaxed)) != 0;
+}
+
+static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_mutex *mutex)
 {
     struct covei_lane *lane = NULL;
     int result = covei_lane_get(&lane, segment);
-    if (COVEI_UNLIKELY(result < 0))
+    if (result < 0)
         return result;
-    if (COVEI_UNLIKELY(!covei_user_address(segment, mutex, sizeof *mutex, 8)))
+    if (!covei_user_address(segment, mutex, sizeof *mutex, 8))
         return bad_address(segment, mutex);
-    if (COVEI_UNLIKELY(!covei_lock_is_mine(lane, word_of(mutex))))
+    uint32_t bit = is_mine(mutex, lane->id) ? place_bit(lane, mutex) : 0;
+    if (bit == 0 || lane->marked & bit)
         return covei_error(-EPERM, "%s: this thread does not hold that lock", segment->name);
-    /* relaxed: this thread's own journal. */
-    if (COVEI_UNLIKELY(COVEI_TAILS_OUTER(atomic_load_explicit(&lane->shm->tails, memory_order_relaxed)) != 0))
-        return unlock_later(lane, mutex);
-    covei_lock_release(lane, word_of(mutex));
+    if (has_saved(lane->shm))
+        lane->marked |= bit;
+    else
+        covei_lock_drop(lane, word_of(mutex));
     return 0;
+}
+
+/* The first place of held[] names the mutex: it is this segment's, and this thread's. */
+int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
+{
+    if (covei_cached(segment)) {
+        uint64_t offset = covei_offset(segment, mutex);
+        struct covei_lane_shm *shm = covei_thread.shm;
+        if (COVEI_LIKELY(atomic_load_explicit(&shm->held[0], memory_order_relaxed) == offset) &&
+            COVEI_LIKELY(!has_saved(shm))) {
+            covei_lock_release(shm, covei_thread.id, offset, word_of(mutex));
+            return 0;
+        }
+    }
+    return unlock_slowly(segment, mutex);
 }
 
 int cove_mutex_holder(cove_segment *segment, const cove_mutex *mutex, struct cove_member_info *member)
