@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define COVEI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define COVEI_UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -47,6 +48,29 @@ static inline uint64_t covei_min(uint64_t a, uint64_t b)
 static inline uint64_t covei_max(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
+}
+
+/* memcpy; short ones in line, in pieces whose places do not depend on the size: the loads need not wait until the size is known. */
+static inline void covei_copy(void *to, const void *from, uint64_t size_bytes)
+{
+    unsigned char *out = to;
+    const unsigned char *in = from;
+    if (size_bytes > 256) {
+        memcpy(to, from, (size_t)size_bytes);
+        return;
+    }
+    for (; size_bytes >= 16; size_bytes -= 16, out += 16, in += 16)
+        memcpy(out, in, 16);
+    if (size_bytes & 8) {
+        memcpy(out, in, 8);
+        out += 8, in += 8;
+    }
+    if (size_bytes & 4) {
+        memcpy(out, in, 4);
+        out += 4, in += 4;
+    }
+    for (size_bytes &= 3; size_bytes > 0; size_bytes--)
+        *out++ = *in++;
 }
 
 /* FNV-1a, 64 bits (Fowler, Noll, Vo): the same on every machine. For names, which are short. */

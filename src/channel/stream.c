@@ -126,6 +126,7 @@ static int begin(struct cove_stream *stream, struct covei_lane *lane)
     /* relaxed: hints; the other end looks at them when it waits. */
     atomic_store_explicit(writer ? &stream->shm->writer_lane : &stream->shm->reader_lane, lane->id - 1,
                           memory_order_relaxed);
+    covei_stream_note_cpu(stream);
     result = writer ? begin_writing(stream) : begin_reading(stream);
     if (result < 0)
         atomic_store_explicit(claim_of(stream->shm, stream->end), 0, memory_order_release);

@@ -112,6 +112,7 @@ void covei_stream_publish(struct cove_stream *stream);
 void covei_stream_read_cursor(const struct covei_stream_shm *shm, struct covei_cursor_shm *cursor);
 
 /* stream_wait.c */
+void covei_stream_note_cpu(const struct cove_stream *stream); /* where this end runs, as a hint to the other */
 /* Until the header at the reader's position is not 0: 0; -EAGAIN, -ETIMEDOUT. */
 int covei_stream_wait_data(struct cove_stream *stream, int64_t timeout_ns);
 /* Until the writer has room for `bytes` and the spare: 0; -EAGAIN, -ETIMEDOUT, -EPIPE, COVE_EPEER. */

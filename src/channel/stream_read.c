@@ -48,16 +48,15 @@ static inline void move_cursor(struct cove_stream *stream)
         covei_stream_publish(stream);
 }
 
-/* Take `taken` of the `left` bytes of the record at the cursor. */
-static inline void consume(struct cove_stream *stream, uint64_t taken, uint64_t left, uint64_t record)
+/* `taken` of the `left` bytes of the record at the cursor are done with; nobody is told yet. */
+static inline void pass(struct cove_stream *stream, uint64_t taken, uint64_t left, uint64_t record)
 {
     stream->at.bytes += taken;
-    if (taken == left) {
+    if (COVEI_LIKELY(taken == left)) {
         stream->at.position += record;
         stream->at.skip = 0;
     } else
         stream->at.skip += taken;
-    move_cursor(stream);
 }
 
 static int corrupt(const struct cove_stream *stream)
@@ -67,6 +66,13 @@ static int corrupt(const struct cove_stream *stream)
                        stream->name, stream->at.bytes);
 }
 
+/* The session that a header's 16 bits mean: the newest one, or one before it. */
+static uint32_t whole_session(const struct cove_stream *stream, uint32_t low)
+{
+    uint32_t newest = atomic_load_explicit(&stream->shm->session, memory_order_acquire);
+    return newest - ((newest - low) & 0xffff);
+}
+
 /* A record that is not data: PAD is passed over (1); END gives 0, DIED gives COVE_EPEER, each once. */
 static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t record)
 {
@@ -74,8 +80,12 @@ static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t reco
     uint64_t session_bytes = stream->at.bytes - stream->at.begun;
     stream->at.position += record;
     stream->at.skip = 0;
-    if (kind != COVEI_STREAM_PAD)
+    if (kind != COVEI_STREAM_PAD) {
         stream->at.begun = stream->at.bytes;
+        /* release: before the head moves past the record, so that recovery does not write the session's end a second time. */
+        atomic_store_explicit(&stream->shm->told, whole_session(stream, COVEI_HEADER_SESSION(word)),
+                              memory_order_release);
+    }
     move_cursor(stream);
     if (kind == COVEI_STREAM_PAD)
         return 1;
@@ -118,15 +128,24 @@ static inline int find_data(struct cove_stream *stream, const unsigned char **da
     }
 }
 
-/* Is more data there already? What ends a session waits for the next call. */
-static inline bool more_data(const struct cove_stream *stream)
+/* Is more data there already, perhaps behind a PAD? What ends a session waits for the next call. */
+static inline bool next_is_data(struct cove_stream *stream)
 {
-    uint64_t word = atomic_load_explicit(covei_stream_header(stream, stream->at.position),
-                                         memory_order_acquire); /* edge P */
-    uint32_t kind = COVEI_HEADER_KIND(word);
-    return kind == COVEI_STREAM_DATA || kind == COVEI_STREAM_PAD;
+    for (int pads = 0; pads < 2; pads++) {
+        uint64_t position = stream->at.position;
+        uint64_t word = atomic_load_explicit(covei_stream_header(stream, position), memory_order_acquire); /* edge P */
+        uint64_t record = word ? covei_record_bytes(word, position, stream->capacity) : 0;
+        if (record == 0 || COVEI_HEADER_KIND(word) == COVEI_STREAM_DATA)
+            return record != 0;
+        if (COVEI_HEADER_KIND(word) != COVEI_STREAM_PAD)
+            return false;
+        stream->at.position += record;
+    }
+    return false;
 }
 
+/* One call takes several records, but the cursor moves once, at the end: a reader that dies inside has consumed nothing. So that the
+ * writer need not wait for all of a long read, a call takes a quarter of the ring at most, or one record. */
 int64_t cove_stream_read(cove_stream *stream, void *data, size_t size_bytes, int64_t timeout_ns)
 {
     if (COVEI_UNLIKELY(!covei_stream_ready(stream, COVE_READER)))
@@ -138,14 +157,18 @@ int64_t cove_stream_read(cove_stream *stream, void *data, size_t size_bytes, int
     do {
         const unsigned char *from = NULL;
         uint64_t left = 0, record = 0;
-        int result = find_data(stream, &from, &left, &record, done == 0 ? timeout_ns : COVE_NOWAIT);
-        if (result <= 0)
-            return done > 0 ? (int64_t)done : result;
+        int result = find_data(stream, &from, &left, &record, timeout_ns); /* after the first, there is data */
+        if (result <= 0) {
+            if (done == 0)
+                return result;
+            break;
+        }
         uint64_t taken = covei_min(left, size_bytes - done);
-        memcpy((unsigned char *)data + done, from, (size_t)taken);
-        consume(stream, taken, left, record);
+        covei_copy((unsigned char *)data + done, from, taken);
+        pass(stream, taken, left, record);
         done += taken;
-    } while (done < size_bytes && more_data(stream));
+    } while (done < size_bytes && done < stream->capacity / 4 && next_is_data(stream));
+    move_cursor(stream);
     return (int64_t)done;
 }
 
@@ -174,7 +197,8 @@ int cove_stream_consume(cove_stream *stream, size_t size_bytes)
     if (size_bytes == 0)
         return 0;
     uint64_t length = stream->peeked + stream->at.skip; /* of the whole record */
-    consume(stream, size_bytes, stream->peeked, COVEI_STREAM_HEADER + covei_pad8(length));
+    pass(stream, size_bytes, stream->peeked, COVEI_STREAM_HEADER + covei_pad8(length));
+    move_cursor(stream);
     stream->peeked -= size_bytes;
     return 0;
 }

@@ -78,7 +78,7 @@ struct covei_stream_shm {
     uint32_t reserved3;
     alignas(64) struct covei_cursor_shm cursor[2]; /* reader */
     alignas(64) _Atomic uint32_t turn; /* reader */
-    uint32_t reserved4;
+    _Atomic uint32_t told; /* reader: the session whose end it has been told of last */
     alignas(64) _Atomic uint32_t to_reader; /* writer: look at me; the futex it sleeps on */
     uint32_t reserved5;
     _Atomic uint64_t tail; /* writer: for people; the headers are the truth */
@@ -101,7 +101,7 @@ _Static_assert(offsetof(struct covei_stream_shm, to_writer) == 136, "stream layo
 _Static_assert(offsetof(struct covei_stream_shm, reserved3) == 140, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, cursor) == 192, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, turn) == 256, "stream layout");
-_Static_assert(offsetof(struct covei_stream_shm, reserved4) == 260, "stream layout");
+_Static_assert(offsetof(struct covei_stream_shm, told) == 260, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, to_reader) == 320, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, reserved5) == 324, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, tail) == 328, "stream layout");

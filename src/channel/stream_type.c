@@ -91,6 +91,9 @@ static void append_died(struct covei_stream_shm *shm, int32_t pid)
     uint32_t kind = COVEI_HEADER_KIND(last);
     if ((kind == COVEI_STREAM_END || kind == COVEI_STREAM_DIED) && COVEI_HEADER_SESSION(last) == (session & 0xffff))
         return;
+    /* acquire: stored before the head moved past the record that told it, which is why the walk may not have found it. */
+    if (atomic_load_explicit(&shm->told, memory_order_acquire) == session)
+        return;
     if (tail + 2 * COVEI_STREAM_HEADER > head + shm->capacity)
         return; /* a session without a byte, in a full ring */
     _Atomic uint64_t *next = (_Atomic uint64_t *)(uintptr_t)header_at(shm, tail + COVEI_STREAM_HEADER);
@@ -196,27 +199,57 @@ static void check_claim(const struct cove_segment *segment, const char *name, co
         covei_found(findings, "%s: its %s is a member that there is not", name, which);
 }
 
+/* Walk the ring from the head: does a record begin at the reader's place, and where does the last one end? False where the ring makes no sense. */
+static bool walk_ring(const struct covei_stream_shm *shm, uint64_t head, uint64_t position, bool *passes,
+                      uint64_t *tail)
+{
+    *passes = false;
+    for (*tail = head; *tail - head <= shm->capacity;) {
+        *passes = *passes || *tail == position;
+        uint64_t word = atomic_load_explicit(header_at(shm, *tail), memory_order_acquire); /* edge P */
+        uint64_t record = word ? covei_record_bytes(word, *tail, shm->capacity) : 0;
+        if (word == 0)
+            return true;
+        if (record == 0)
+            return false;
+        *tail += record;
+    }
+    return false;
+}
+
+/* The head is looked at twice: where a living reader moved it meanwhile, what was seen in between says nothing. */
+static void check_ring(const char *name, const struct covei_stream_shm *shm, struct covei_findings *findings)
+{
+    for (int attempt = 0; attempt < 100; attempt++) {
+        uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire), tail = 0;
+        uint64_t told_tail = atomic_load_explicit(&shm->tail, memory_order_acquire);
+        struct covei_cursor_shm cursor;
+        bool passes = false;
+        covei_stream_read_cursor(shm, &cursor);
+        bool sane = head % 8 == 0 && walk_ring(shm, head, cursor.position, &passes, &tail);
+        if (atomic_load_explicit(&shm->head, memory_order_acquire) != head)
+            continue;
+        if (!sane)
+            covei_found(findings, "%s: its ring has a record that makes no sense", name);
+        else if (!passes)
+            covei_found(findings, "%s: its reader is at %" PRIu64 ", where no record begins", name, cursor.position);
+        else if (told_tail > tail)
+            covei_found(findings, "%s: its writer was at %" PRIu64 ", but the records end at %" PRIu64, name, told_tail,
+                        tail);
+        if (cursor.begun > cursor.bytes || cursor.skip > shm->capacity)
+            covei_found(findings, "%s: its reader has consumed impossible numbers of bytes", name);
+        return;
+    }
+}
+
 static void check(const struct cove_segment *segment, const char *name, const void *object, uint64_t size_bytes,
                   struct covei_findings *findings)
 {
     (void)size_bytes;
     const struct covei_stream_shm *shm = object;
-    struct covei_cursor_shm cursor;
-    uint64_t writer = atomic_load_explicit(&shm->writer_claim, memory_order_acquire);
-    uint64_t reader = atomic_load_explicit(&shm->reader_claim, memory_order_acquire);
-    uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire), tail = 0, last = 0, bytes = 0;
-    covei_stream_read_cursor(shm, &cursor); /* after the head, which follows it */
-    check_claim(segment, name, "writer", writer, findings);
-    check_claim(segment, name, "reader", reader, findings);
-    if (head % 8 != 0 || cursor.position % 8 != 0 || cursor.position < head || cursor.position - head > shm->capacity)
-        covei_found(findings, "%s: its reader is at %" PRIu64 ", its head at %" PRIu64 ": impossible", name,
-                    cursor.position, head);
-    else if (cursor.begun > cursor.bytes || cursor.skip > shm->capacity)
-        covei_found(findings, "%s: its reader has consumed impossible numbers of bytes", name);
-    else if (!covei_stream_find_tail(shm, head, &tail, &last, &bytes))
-        covei_found(findings, "%s: its ring has a record that makes no sense", name);
-    else if (tail < cursor.position)
-        covei_found(findings, "%s: its reader is beyond what was written", name);
+    check_claim(segment, name, "writer", atomic_load_explicit(&shm->writer_claim, memory_order_acquire), findings);
+    check_claim(segment, name, "reader", atomic_load_explicit(&shm->reader_claim, memory_order_acquire), findings);
+    check_ring(name, shm, findings);
     if ((atomic_load_explicit(&shm->to_writer, memory_order_acquire) & ~(COVEI_STREAM_SLEEPS | COVEI_STREAM_GONE)) ||
         (atomic_load_explicit(&shm->to_reader, memory_order_acquire) & ~COVEI_STREAM_SLEEPS))
         covei_found(findings, "%s: impossible bits in its words for waking", name);

@@ -13,10 +13,15 @@
 #include <errno.h>
 #include <inttypes.h>
 
-#define SPINS 2000 /* looks before sleeping: a few microseconds */
-#define SPINS_WITHOUT_PAUSE 200 /* of which the first ones do not pause: a pause costs as much as a message */
+#define SPINS 300 /* looks before sleeping, a pause between them: several microseconds */
 #define OWNED_SLICE_NS INT64_C(10000000) /* 10 ms: while there is somebody at the other end */
+#define NEAR_SLICE_NS INT64_C(1000000) /* 1 ms: where a wake-up could be missed, see doze */
 #define LONGEST_SLICE_NS INT64_C(100000000) /* 100 ms: while there is nobody */
+
+static int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
 
 void covei_stream_wake(_Atomic uint32_t *word)
 {
@@ -64,11 +69,10 @@ static bool bury_peer(struct cove_stream *stream, struct peer peer)
 
 /* ---- spinning */
 
-/* Spin only where the other end may run at the same time: not where both were last seen on one processor. */
-static bool may_spin(const struct cove_stream *stream)
+/* Note where this end runs, and tell whether the other end was last seen on the same processor: then spinning only keeps it from running, and it
+ * has run, and so stored, before us. */
+static bool on_one_cpu(const struct cove_stream *stream)
 {
-    if (stream->flags & COVE_STREAM_NOSPIN)
-        return false;
     struct covei_stream_shm *shm = stream->shm;
     bool writer = stream->end == COVE_WRITER;
     _Atomic uint32_t *mine = writer ? &shm->writer_cpu : &shm->reader_cpu;
@@ -77,7 +81,12 @@ static bool may_spin(const struct cove_stream *stream)
     /* relaxed: hints. Stored only when it changes, so that the line stays shared. */
     if (atomic_load_explicit(mine, memory_order_relaxed) != cpu)
         atomic_store_explicit(mine, cpu, memory_order_relaxed);
-    return atomic_load_explicit(theirs, memory_order_relaxed) != cpu;
+    return atomic_load_explicit(theirs, memory_order_relaxed) == cpu;
+}
+
+void covei_stream_note_cpu(const struct cove_stream *stream)
+{
+    (void)on_one_cpu(stream);
 }
 
 typedef bool is_ready(struct cove_stream *stream, uint64_t bytes);
@@ -87,8 +96,7 @@ static bool spin(struct cove_stream *stream, is_ready *ready, uint64_t bytes)
     for (int i = 0; i < SPINS; i++) {
         if (ready(stream, bytes))
             return true;
-        if (i >= SPINS_WITHOUT_PAUSE)
-            covei_relax();
+        covei_relax(); /* looking all the time would take the line from the other end while it writes */
     }
     return false;
 }
@@ -114,16 +122,18 @@ static bool head_sane(const struct cove_stream *stream)
     return stream->head_seen <= stream->tail;
 }
 
-/* Edge S: say that we sleep, look again, sleep. */
-static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, struct peer peer, int64_t slice_ns)
+/* Edge S: say that we sleep, look again, sleep. `near`: both ends were last seen on this processor, where nothing can be on its way; as
+ * that may be out of date, the sleep is a short one then. */
+static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, uint32_t lane, int64_t slice_ns,
+                 bool near)
 {
     struct covei_stream_shm *shm = stream->shm;
     _Atomic uint32_t *word = stream->end == COVE_WRITER ? &shm->to_reader : &shm->to_writer;
     uint32_t value = atomic_fetch_or_explicit(word, COVEI_STREAM_SLEEPS, memory_order_seq_cst) | COVEI_STREAM_SLEEPS;
-    if (!stream->segment->may_fence || covei_os->fence_all() < 0)
+    if (near || !stream->segment->may_fence || covei_os->fence_all() < 0)
         atomic_thread_fence(memory_order_seq_cst); /* total order of: sleep bit, look | message, sleep bit */
     if (!ready(stream, bytes))
-        covei_sleep(stream->segment, word, value, peer.lane, slice_ns);
+        covei_sleep(stream->segment, word, value, lane, near ? least(slice_ns, NEAR_SLICE_NS) : slice_ns);
     /* relaxed: only this end sets the bit; who cleared it has woken us. */
     if (atomic_load_explicit(word, memory_order_relaxed) & COVEI_STREAM_SLEEPS)
         atomic_fetch_and_explicit(word, ~COVEI_STREAM_SLEEPS, memory_order_relaxed);
@@ -143,32 +153,40 @@ static int too_late(const struct cove_stream *stream, int result)
                        result == -EAGAIN ? "" : " in time", member.command, member.pid);
 }
 
-static int64_t least(int64_t a, int64_t b)
+static bool reader_has_gone(const struct cove_stream *stream)
 {
-    return a < b ? a : b;
+    return stream->end == COVE_WRITER &&
+           (atomic_load_explicit(&stream->shm->to_writer, memory_order_acquire) & COVEI_STREAM_GONE) != 0;
+}
+
+/* Has the other end's thread ended, as far as its sign of life tells? Cheap; the kernel is asked after each slice. */
+static bool looks_dead(const struct cove_stream *stream, struct peer peer)
+{
+    return peer.lane < stream->segment->max_lanes && covei_lane_died(&stream->segment->lanes[peer.lane]);
 }
 
 /* Until ready, or something happened that the caller should look at (0); -ETIMEDOUT. */
 static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes, int64_t deadline)
 {
-    bool always = (stream->flags & COVE_STREAM_SPIN) != 0;
-    if (may_spin(stream) && spin(stream, ready, bytes))
+    bool always = (stream->flags & COVE_STREAM_SPIN) != 0, near = on_one_cpu(stream);
+    bool may_spin = always || (!near && !(stream->flags & COVE_STREAM_NOSPIN) && covei_os->cpu_count() > 1);
+    if (may_spin && spin(stream, ready, bytes))
         return 0;
     if (stream->end == COVE_READER)
         covei_stream_publish(stream); /* a writer that waits for room must know all that is free before we sleep */
-    for (int64_t slice = OWNED_SLICE_NS;;) {
+    int64_t slice = OWNED_SLICE_NS;
+    for (bool first = true;; first = false) {
         struct peer peer = find_peer(stream);
-        if (bury_peer(stream, peer) || ready(stream, bytes))
+        if ((!first || looks_dead(stream, peer)) && bury_peer(stream, peer))
             return 0;
-        if (stream->end == COVE_WRITER &&
-            atomic_load_explicit(&stream->shm->to_writer, memory_order_acquire) & COVEI_STREAM_GONE)
+        if (ready(stream, bytes) || reader_has_gone(stream))
             return 0;
         int64_t left = covei_wait_left(deadline);
         if (left == 0)
             return too_late(stream, -ETIMEDOUT);
         slice = peer.claim ? OWNED_SLICE_NS : least(2 * slice, LONGEST_SLICE_NS);
         if (!always)
-            doze(stream, ready, bytes, peer, least(slice, left));
+            doze(stream, ready, bytes, peer.lane, least(slice, left), near && first);
         else if (spin(stream, ready, bytes))
             return 0;
     }

@@ -12,6 +12,8 @@
 
 #define ZERO_AHEAD UINT64_C(256)
 #define CHUNK_MOST (UINT64_C(64) << 10) /* of a long write: the reader copies one while the next is written */
+#define LONG_RECORD UINT64_C(2048) /* from here on the place of a record matters */
+#define ALIGN_MOST UINT64_C(72) /* bytes of a PAD that aligns */
 
 /* Zero the ring from `zeroed` up to position `to`. Both are multiples of 8. */
 static void zero_to(struct cove_stream *stream, uint64_t to)
@@ -34,6 +36,12 @@ static inline void zero_next(struct cove_stream *stream, uint64_t position)
     }
 }
 
+static COVEI_COLD void wake_reader(struct cove_stream *stream)
+{
+    covei_stream_note_cpu(stream);
+    covei_stream_wake(&stream->shm->to_writer);
+}
+
 /* The record whose header this is, and those behind it whose headers stand already, are there. Then see whether the reader sleeps. */
 static inline void publish(struct cove_stream *stream, uint64_t word, uint64_t new_tail)
 {
@@ -41,7 +49,7 @@ static inline void publish(struct cove_stream *stream, uint64_t word, uint64_t n
     atomic_store_explicit(covei_stream_header(stream, stream->tail), word, memory_order_release); /* edge P */
     covei_stream_fence(stream); /* edge S */
     if (COVEI_UNLIKELY(atomic_load_explicit(&shm->to_writer, memory_order_relaxed) & COVEI_STREAM_SLEEPS))
-        covei_stream_wake(&shm->to_writer);
+        wake_reader(stream);
     stream->tail = new_tail;
     stream->wrote = true;
     atomic_store_explicit(&shm->tail, new_tail, memory_order_relaxed); /* for people */
@@ -82,22 +90,59 @@ static inline uint64_t data_word(const struct cove_stream *stream, uint64_t leng
     return covei_header_word((uint32_t)length, COVEI_STREAM_DATA, stream->session);
 }
 
+/* Store a header, or keep it back if it is the first of what is being written. */
+static void put_header(struct cove_stream *stream, uint64_t position, uint64_t word, uint64_t *first)
+{
+    if (position == stream->tail)
+        *first = word;
+    else /* relaxed: the first header's release orders it */
+        atomic_store_explicit(covei_stream_header(stream, position), word, memory_order_relaxed);
+}
+
+static uint64_t pad_word(const struct cove_stream *stream, uint64_t length)
+{
+    return covei_header_word((uint32_t)length, COVEI_STREAM_PAD, stream->session);
+}
+
+/* Long records begin at a cache line: some processors copy many times slower to a place that lies 8 bytes behind its source, modulo 4096, as
+ * the place behind a header does when the source begins a page. Returns where the record goes, behind a PAD if need be. */
+static uint64_t align_long(struct cove_stream *stream, uint64_t *first)
+{
+    uint64_t position = stream->tail, gap = (0 - (position + 2 * COVEI_STREAM_HEADER)) & 63;
+    if (((position + COVEI_STREAM_HEADER) & 63) == 0)
+        return position;
+    gap = gap ? gap : 64;
+    if (to_ring_end(stream, position) < gap)
+        return position;
+    put_header(stream, position, pad_word(stream, gap), first);
+    return position + COVEI_STREAM_HEADER + gap;
+}
+
 /* One record, or two where the ring ends in between. There is room. */
 static void put(struct cove_stream *stream, const unsigned char *data, uint64_t size)
 {
-    uint64_t first = covei_min(size, to_ring_end(stream, stream->tail));
-    uint64_t end = stream->tail + COVEI_STREAM_HEADER + covei_pad8(first);
-    memcpy(place(stream, stream->tail), data, (size_t)first);
-    if (first < size) {
-        uint64_t second = end;
-        memcpy(place(stream, second), data + first, (size_t)(size - first));
-        /* relaxed: the first header's release orders it. */
-        atomic_store_explicit(covei_stream_header(stream, second), data_word(stream, size - first),
-                              memory_order_relaxed);
-        end = second + COVEI_STREAM_HEADER + covei_pad8(size - first);
+    uint64_t first = 0, at = size >= LONG_RECORD ? align_long(stream, &first) : stream->tail;
+    uint64_t length = covei_min(size, to_ring_end(stream, at));
+    covei_copy(place(stream, at), data, length);
+    put_header(stream, at, data_word(stream, length), &first);
+    at += COVEI_STREAM_HEADER + covei_pad8(length);
+    if (length < size) {
+        covei_copy(place(stream, at), data + length, size - length);
+        put_header(stream, at, data_word(stream, size - length), &first);
+        at += COVEI_STREAM_HEADER + covei_pad8(size - length);
     }
-    zero_next(stream, end);
-    publish(stream, data_word(stream, first), end);
+    zero_next(stream, at);
+    publish(stream, first, at);
+}
+
+/* What went in, if anything; then the next call tells why it was not all. */
+static int64_t cut_short(struct cove_stream *stream, uint64_t done, int result)
+{
+    if (done == 0)
+        return result;
+    if (result == -EPIPE || result == COVE_EPEER)
+        atomic_fetch_or_explicit(&stream->shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
+    return (int64_t)done;
 }
 
 static int64_t write_long(struct cove_stream *stream, const unsigned char *data, uint64_t size, int64_t timeout_ns)
@@ -108,11 +153,11 @@ static int64_t write_long(struct cove_stream *stream, const unsigned char *data,
     while (done < size) {
         uint64_t chunk = covei_min(size - done, most);
         int64_t left = timeout_ns > 0 ? covei_wait_left(deadline) : COVE_NOWAIT;
-        int result = make_room(stream, covei_pad8(chunk) + 2 * COVEI_STREAM_HEADER, left);
+        int result = make_room(stream, covei_pad8(chunk) + 2 * COVEI_STREAM_HEADER + ALIGN_MOST, left);
         if (result == -EAGAIN && timeout_ns > 0) /* no time was left to wait */
             result = covei_error(-ETIMEDOUT, "%s: the reader made no room in time", stream->name);
         if (result < 0)
-            return done > 0 ? (int64_t)done : result;
+            return cut_short(stream, done, result);
         put(stream, data + done, chunk);
         done += chunk;
     }
@@ -128,7 +173,7 @@ int64_t cove_stream_write(cove_stream *stream, const void *data, size_t size_byt
     if (COVEI_LIKELY(size_bytes - 1 < ZERO_AHEAD && size_bytes <= to_ring_end(stream, stream->tail) &&
                      has_room(stream, need) &&
                      !(atomic_load_explicit(&stream->shm->to_writer, memory_order_relaxed) & COVEI_STREAM_GONE))) {
-        memcpy(place(stream, stream->tail), data, size_bytes);
+        covei_copy(place(stream, stream->tail), data, size_bytes);
         zero_next(stream, stream->tail + need);
         publish(stream, data_word(stream, size_bytes), stream->tail + need);
         return (int64_t)size_bytes;
@@ -137,20 +182,6 @@ int64_t cove_stream_write(cove_stream *stream, const void *data, size_t size_byt
 }
 
 /* ---- batches */
-
-/* Store a header, or keep it back if it is the first of the batch. */
-static void put_header(struct cove_stream *stream, uint64_t position, uint64_t word, uint64_t *first)
-{
-    if (position == stream->tail)
-        *first = word;
-    else /* relaxed: the first header's release orders it */
-        atomic_store_explicit(covei_stream_header(stream, position), word, memory_order_relaxed);
-}
-
-static uint64_t pad_word(const struct cove_stream *stream, uint64_t position)
-{
-    return covei_header_word((uint32_t)to_ring_end(stream, position), COVEI_STREAM_PAD, stream->session);
-}
 
 int64_t cove_stream_write_many(cove_stream *stream, const void *data, size_t size_bytes, size_t count,
                                int64_t timeout_ns)
@@ -172,10 +203,10 @@ int64_t cove_stream_write_many(cove_stream *stream, const void *data, size_t siz
     for (size_t i = 0; i < count; i++, from += size_bytes, at += record) {
         if (to_ring_end(stream, at) < size_bytes) {
             uint64_t pad = to_ring_end(stream, at);
-            put_header(stream, at, pad_word(stream, at), &first);
+            put_header(stream, at, pad_word(stream, pad), &first);
             at += COVEI_STREAM_HEADER + pad;
         }
-        memcpy(place(stream, at), from, size_bytes);
+        covei_copy(place(stream, at), from, size_bytes);
         put_header(stream, at, word, &first);
     }
     zero_next(stream, at);
@@ -217,7 +248,7 @@ int cove_stream_commit(cove_stream *stream, size_t size_bytes)
         return 0; /* whatever was written lies behind a header of 0 */
     uint64_t end = stream->reserved_at + COVEI_STREAM_HEADER + covei_pad8(size_bytes), first = 0;
     if (stream->reserved_at != stream->tail)
-        put_header(stream, stream->tail, pad_word(stream, stream->tail), &first);
+        put_header(stream, stream->tail, pad_word(stream, to_ring_end(stream, stream->tail)), &first);
     put_header(stream, stream->reserved_at, data_word(stream, size_bytes), &first);
     zero_next(stream, end);
     publish(stream, first, end);

@@ -147,7 +147,8 @@ static int free_locked(struct covei_lane *lane, uint64_t offset, uint64_t *field
     int result = lock_heap(lane);
     if (result < 0)
         return result;
-    if (covei_block_size(lane->segment, offset, &marks) == 0 || (marks & COVEI_BLOCK_DOOMED)) {
+    if (covei_block_size(lane->segment, offset, &marks) == 0 ||
+        ((marks & COVEI_BLOCK_DOOMED) && !covei_spare_undone(lane, offset))) {
         unlock_heap(lane);
         return not_a_block(lane, offset);
     }
@@ -235,7 +236,8 @@ int cove_keep(cove_segment *segment, cove_ref ref)
         result = lock_heap(lane);
     if (result < 0)
         return result;
-    if (covei_block_size(segment, ref, &marks) == 0 || (marks & COVEI_BLOCK_DOOMED)) {
+    if (covei_block_size(segment, ref, &marks) == 0 ||
+        ((marks & COVEI_BLOCK_DOOMED) && !covei_spare_undone(lane, ref))) {
         unlock_heap(lane);
         return covei_error(-EINVAL, "%s: 0x%" PRIx64 " is no block in use", segment->name, ref);
     }

@@ -334,9 +334,23 @@ int covei_block_doom(struct covei_lane *lane, uint64_t offset, bool doomed)
     if (covei_block_size(lane->segment, offset, NULL) == 0)
         return COVE_ECORRUPT;
     struct covei_block_shm *block = covei_address(lane->segment, offset - HEADER);
-    uint64_t marks = block->size_and_marks & ~COVEI_BLOCK_DOOMED;
+    uint64_t marks = block->size_and_marks & ~(COVEI_BLOCK_DOOMED | COVEI_BLOCK_ORPHAN);
     covei_put(lane, &block->size_and_marks, doomed ? marks | COVEI_BLOCK_DOOMED : marks);
     return 0;
+}
+
+int covei_block_orphan(struct covei_lane *lane, uint64_t offset)
+{
+    struct covei_block_shm *block = covei_address(lane->segment, offset - HEADER);
+    int result = covei_block_keep(lane, offset); /* which saves the header */
+    block->size_and_marks |= COVEI_BLOCK_ORPHAN;
+    return result;
+}
+
+uint32_t covei_block_list(uint64_t size_bytes)
+{
+    struct list list = list_of(size_bytes);
+    return list.class * COVEI_HEAP_STEPS + list.step;
 }
 
 /* ---- the whole heap */

@@ -24,7 +24,7 @@ void covei_found(struct covei_findings *findings, const char *format, ...)
 }
 
 struct sums {
-    uint64_t free_bytes, free_blocks, used_blocks, pending_blocks;
+    uint64_t free_bytes, free_blocks, used_blocks, pending_blocks, doomed_blocks;
 };
 
 static bool bounds_good(const struct cove_segment *segment, struct covei_findings *findings)
@@ -52,12 +52,14 @@ static bool check_block(const struct cove_segment *segment, uint64_t at, uint64_
         covei_found(findings, "heap: the block at 0x%" PRIx64 " does not know the one before it", at);
     if (!used && *was_free)
         covei_found(findings, "heap: two free blocks lie side by side at 0x%" PRIx64, at);
-    if (word & 0xc || (!used && word != size) || word >> COVEI_BLOCK_OWNER_SHIFT > segment->max_members)
+    bool orphan_alone = (word & COVEI_BLOCK_ORPHAN) && !(word & COVEI_BLOCK_DOOMED);
+    if (word & 8 || orphan_alone || (!used && word != size) || word >> COVEI_BLOCK_OWNER_SHIFT > segment->max_members)
         covei_found(findings, "heap: the block at 0x%" PRIx64 " has impossible marks 0x%" PRIx64, at, word);
     sums->free_bytes += used ? 0 : size;
     sums->free_blocks += !used;
     sums->used_blocks += used && !last;
     sums->pending_blocks += used && word >> COVEI_BLOCK_OWNER_SHIFT != 0;
+    sums->doomed_blocks += used && (word & COVEI_BLOCK_DOOMED);
     *was_free = !used;
     return true;
 }
@@ -80,9 +82,19 @@ static bool walk_blocks(const struct cove_segment *segment, struct sums *sums, s
     return true;
 }
 
-/* Walk one list of blocks: counts them, checks that each is as `used` says and knows the one before it. */
-static uint64_t walk_list(const struct cove_segment *segment, uint64_t head, bool used, uint32_t owner, uint64_t most,
-                          struct covei_findings *findings)
+/* Does the block at `at`, in a list of free ones, have a size that belongs to list `index`, and a neighbour that knows it? */
+static bool free_block_fits(const struct cove_segment *segment, uint64_t at, uint64_t word, uint32_t index)
+{
+    uint64_t size = word & COVEI_BLOCK_SIZE_MASK, end = covei_heap(segment)->end;
+    if (size < 2 * HEADER - 16 || size > end - at || end - at - size < HEADER || covei_block_list(size) != index ||
+        !covei_inside(segment, at + size, HEADER))
+        return false;
+    return ((const struct covei_block_shm *)covei_address(segment, at + size))->before == at;
+}
+
+/* Walk one list of blocks: counts them, checks that each is as `owner` says (0: free, in list `index`) and knows the one before it. */
+static uint64_t walk_list(const struct cove_segment *segment, uint64_t head, uint32_t owner, uint32_t index,
+                          uint64_t most, struct covei_findings *findings)
 {
     const struct covei_heap_shm *heap = covei_heap(segment);
     uint64_t count = 0, previous = 0;
@@ -94,8 +106,8 @@ static uint64_t walk_list(const struct cove_segment *segment, uint64_t head, boo
         }
         const struct covei_block_shm *block = covei_address(segment, at);
         uint64_t word = block->size_and_marks;
-        if (((word & COVEI_BLOCK_USED) != 0) != used || word >> COVEI_BLOCK_OWNER_SHIFT != owner ||
-            block->previous != previous)
+        if (((word & COVEI_BLOCK_USED) != 0) != (owner != 0) || word >> COVEI_BLOCK_OWNER_SHIFT != owner ||
+            block->previous != previous || (owner == 0 && !free_block_fits(segment, at, word, index)))
             covei_found(findings, "heap: the block at 0x%" PRIx64 " is in a list that it does not belong to", at);
         previous = at;
         at = block->next;
@@ -115,7 +127,7 @@ static uint64_t walk_lists(const struct cove_segment *segment, uint64_t most, st
             uint64_t head = heap->heads[class * COVEI_HEAP_STEPS + step];
             if (((steps >> step) & 1) != (head != 0))
                 covei_found(findings, "heap: the bit of list %" PRIu32 ".%" PRIu32 " is wrong", class, step);
-            count += walk_list(segment, head, false, 0, most, findings);
+            count += walk_list(segment, head, 0, class * COVEI_HEAP_STEPS + step, most, findings);
         }
     }
     if (heap->classes >> COVEI_HEAP_CLASSES)
@@ -131,7 +143,23 @@ static uint64_t walk_pending(const struct cove_segment *segment, uint64_t most, 
         uint64_t head = segment->rows[row].pending;
         if (head != 0 && !covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)))
             covei_found(findings, "heap: row %" PRIu32 " has nobody, but blocks", row);
-        count += walk_list(segment, head, true, row + 1, most, findings);
+        count += walk_list(segment, head, row + 1, 0, most, findings);
+    }
+    return count;
+}
+
+/* Records of doomed blocks in all journals: a block with the mark and without a record could never be freed. */
+static uint64_t count_doomed(const struct cove_segment *segment)
+{
+    uint64_t count = 0;
+    uint32_t lanes = atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire);
+    for (uint32_t i = 0; i < lanes && i < segment->max_lanes; i++) {
+        const struct covei_lane_shm *shm = &segment->lanes[i];
+        struct covei_entry entry;
+        uint64_t end = COVEI_TAILS_OUTER(
+            atomic_load_explicit(&shm->tails, memory_order_relaxed)); /* under the heap's lock */
+        for (; end > 0 && covei_outer_read(segment, shm, end, &entry); end -= entry.units)
+            count += entry.kind == COVEI_RECORD_DOOMED;
     }
     return count;
 }
@@ -149,6 +177,10 @@ void covei_heap_check(const struct cove_segment *segment, struct covei_findings 
     if (pending != sums.pending_blocks)
         covei_found(findings, "heap: %" PRIu64 " blocks belong to members, %" PRIu64 " are in their lists",
                     sums.pending_blocks, pending);
+    uint64_t doomed = count_doomed(segment);
+    if (doomed != sums.doomed_blocks)
+        covei_found(findings, "heap: %" PRIu64 " blocks are marked as freed in transactions, journals know of %" PRIu64,
+                    sums.doomed_blocks, doomed);
     if (heap->free_bytes != sums.free_bytes)
         covei_found(findings, "heap: it says that %" PRIu64 " bytes are free, its blocks say %" PRIu64,
                     heap->free_bytes, sums.free_bytes);

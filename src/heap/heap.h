@@ -25,6 +25,10 @@ int covei_block_take(struct covei_lane *lane, uint64_t size_bytes, uint64_t alig
 int covei_block_give(struct covei_lane *lane, uint64_t offset);
 int covei_block_keep(struct covei_lane *lane, uint64_t offset);
 int covei_block_doom(struct covei_lane *lane, uint64_t offset, bool doomed);
+/* Its member goes, but it is doomed: it no longer belongs to the member, and is freed also if the dooming is undone. */
+int covei_block_orphan(struct covei_lane *lane, uint64_t offset);
+/* The list that a free block of that size belongs to, as an index into `heads`. */
+uint32_t covei_block_list(uint64_t size_bytes);
 /* Take in what the segment has grown by. 1: something, 0: nothing, COVE_ECORRUPT. */
 int covei_heap_absorb(struct covei_lane *lane);
 /* The bytes of memory in the block in use at `offset`; 0 where there is no such block. */
@@ -54,6 +58,9 @@ int covei_commit(struct covei_lane *lane);
 int covei_abort(struct covei_lane *lane);
 /* Make sure that `units` more fit into the outer journal. */
 int covei_outer_reserve(struct covei_lane *lane, uint64_t units);
+/* The block is doomed by a transaction that was undone and is not settled yet: take that record away, with the mark. Under the heap's lock;
+ * part of the caller's inner change. False: whoever doomed it has not been undone. */
+bool covei_spare_undone(struct covei_lane *lane, uint64_t offset);
 int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target);
 int covei_settle_row(struct covei_lane *worker, uint32_t row);
 

@@ -47,6 +47,7 @@ _Static_assert(sizeof(struct covei_heap_shm) == 3296, "heap layout");
  * member that it goes back with, 0: none. */
 #define COVEI_BLOCK_USED UINT64_C(1)
 #define COVEI_BLOCK_DOOMED UINT64_C(2) /* freed inside a transaction that has not committed */
+#define COVEI_BLOCK_ORPHAN UINT64_C(4) /* doomed, and its member has gone: freed whatever becomes of that transaction */
 #define COVEI_BLOCK_SIZE_MASK UINT64_C(0x0000fffffffffff0)
 #define COVEI_BLOCK_OWNER_SHIFT 48
 

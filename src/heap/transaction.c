@@ -65,6 +65,8 @@ int covei_begin(struct covei_lane *lane)
     for (uint32_t place = 0; place < lane->places; place++)
         if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) != 0) /* this thread's own */
             lane->before |= UINT32_C(1) << place;
+    if (lane->before != 0)
+        covei_cache_forget(lane); /* unlocking one of those goes the longer way, which keeps `before` right */
     return 0;
 }
 
@@ -84,8 +86,9 @@ int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
 static void release_locks(struct covei_lane *lane)
 {
     for (uint32_t place = lane->places; place-- > 0;) {
+        uint32_t bit = UINT32_C(1) << place;
         uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed);
-        if (offset != 0 && !(lane->before & UINT32_C(1) << place))
+        if (offset != 0 && (!(lane->before & bit) || lane->marked & bit))
             covei_lock_release(lane->shm, lane->id, offset, covei_address(lane->segment, offset));
     }
     lane->places = lane->before ? lane->places : 1;
@@ -127,7 +130,7 @@ int covei_commit(struct covei_lane *lane)
 
 int covei_abort(struct covei_lane *lane)
 {
-    covei_lane_undo(lane, lane->before, 0);
+    covei_lane_undo(lane, lane->before & ~lane->marked, 0);
     end_transaction(lane);
     return settle_own(lane);
 }
@@ -147,17 +150,39 @@ static void commit_without(struct covei_lane *worker, struct covei_lane_shm *tar
     covei_inner_commit(worker, 0, 0);
 }
 
+bool covei_spare_undone(struct covei_lane *lane, uint64_t offset)
+{
+    struct cove_segment *segment = lane->segment;
+    uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),
+                                         segment->max_lanes);
+    for (uint32_t i = 0; i < lanes; i++) {
+        const struct covei_lane_shm *shm = &segment->lanes[i];
+        uint64_t tails = atomic_load_explicit(&shm->tails, memory_order_relaxed); /* T1 */
+        struct covei_entry entry;
+        if (COVEI_TAILS_PHASE(tails) != COVEI_PHASE_UNDONE)
+            continue;
+        for (uint64_t end = COVEI_TAILS_OUTER(tails); end > 0 && covei_outer_read(segment, shm, end, &entry);
+             end -= entry.units)
+            if (entry.kind == COVEI_RECORD_DOOMED && entry.offset == offset) {
+                covei_outer_void(lane, &entry);
+                return covei_block_doom(lane, offset, false) == 0;
+            }
+    }
+    return false;
+}
+
 /* What a record means in a phase. A block that is none any more was spoilt by somebody: it is left. */
 static void perform(struct covei_lane *worker, const struct covei_entry *entry, uint32_t phase)
 {
     int result = 0;
-    bool block = entry->kind != COVEI_RECORD_BYTES && covei_block_size(worker->segment, entry->offset, NULL) != 0;
-    if (!block)
+    uint64_t marks = 0;
+    if (entry->kind == COVEI_RECORD_BYTES || covei_block_size(worker->segment, entry->offset, &marks) == 0)
         return;
     if (entry->kind == (phase == COVEI_PHASE_COMMITTED ? COVEI_RECORD_DOOMED : COVEI_RECORD_ALLOCATED))
         result = covei_block_give(worker, entry->offset);
     else if (entry->kind == COVEI_RECORD_DOOMED)
-        result = covei_block_doom(worker, entry->offset, false);
+        result = marks & COVEI_BLOCK_ORPHAN ? covei_block_give(worker, entry->offset)
+                                            : covei_block_doom(worker, entry->offset, false);
     if (result < 0)
         covei_inner_abort(worker);
 }
@@ -225,8 +250,10 @@ int covei_settle_row(struct covei_lane *worker, uint32_t row)
     struct covei_row_shm *shm = &segment->rows[row];
     uint64_t limit = heap->block_count;
     for (uint64_t i = 0; shm->pending != 0 && i <= limit; i++) {
-        uint64_t offset = shm->pending + sizeof(struct covei_block_shm);
-        if (covei_block_size(segment, offset, NULL) == 0 || covei_block_give(worker, offset) < 0) {
+        uint64_t offset = shm->pending + sizeof(struct covei_block_shm), marks = 0;
+        bool block = covei_block_size(segment, offset, &marks) != 0;
+        if (!block ||
+            (marks & COVEI_BLOCK_DOOMED ? covei_block_orphan(worker, offset) : covei_block_give(worker, offset)) < 0) {
             covei_inner_abort(worker);
             break; /* somebody scribbled: the rest of the list cannot be found */
         }

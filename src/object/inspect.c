@@ -186,6 +186,9 @@ static void check_lane(const struct cove_segment *segment, uint32_t index, struc
     uint32_t owner = atomic_load_explicit(&segment->owners[index], memory_order_acquire);
     if (owner > segment->max_members)
         covei_found(findings, "lane %" PRIu32 ": it belongs to the impossible row %" PRIu32, index, owner - 1);
+    else if (owner != 0 && !covei_row_used(atomic_load_explicit(&segment->states[owner - 1], memory_order_acquire)) &&
+             atomic_load_explicit(&segment->owners[index], memory_order_acquire) == owner)
+        covei_found(findings, "lane %" PRIu32 ": it belongs to row %" PRIu32 ", which nobody has", index, owner - 1);
     bool clean = atomic_load_explicit(&shm->tails, memory_order_relaxed) == 0 && !covei_lane_holds(shm) &&
                  shm->journal_block == 0 && shm->journal_next == 0 && shm->journal_old == 0;
     if (owner == 0 && !clean && atomic_load_explicit(&segment->owners[index], memory_order_acquire) == 0)

@@ -141,6 +141,15 @@ void covei_region_abandon(struct covei_building *building)
     covei_os->file_close(building->file);
 }
 
+int covei_region_no_room(const char *name, uint64_t needed_bytes, uint64_t free_bytes, uint64_t total_bytes)
+{
+    return covei_error(
+        -ENOSPC,
+        "%s: %s is full: %" PRIu64 " bytes are needed, %" PRIu64 " of %" PRIu64
+        " are free; remove what is stale (cove ls, cove gc) or make it larger (mount -o remount,size=...)",
+        name, cove_directory(), needed_bytes, free_bytes, total_bytes);
+}
+
 int covei_region_reserve(int file, const char *name, uint64_t offset, uint64_t size_bytes)
 {
     int result = covei_os->file_reserve(file, offset, size_bytes);
@@ -148,11 +157,7 @@ int covei_region_reserve(int file, const char *name, uint64_t offset, uint64_t s
         return 0;
     uint64_t free_bytes = 0, total_bytes = 0;
     if (result == -ENOSPC && covei_os->file_space(file, &free_bytes, &total_bytes) == 0)
-        return covei_error(result,
-                           "%s: %s is full: %" PRIu64 " bytes are needed, %" PRIu64 " of %" PRIu64
-                           " are free; remove what "
-                           "is stale (cove ls, cove gc) or make it larger (mount -o remount,size=...)",
-                           name, cove_directory(), size_bytes, free_bytes, total_bytes);
+        return covei_region_no_room(name, size_bytes, free_bytes, total_bytes);
     if (result == -EFBIG)
         return covei_error(result,
                            "%s: %" PRIu64 " bytes are more than this process may write to a file; raise ulimit -f",

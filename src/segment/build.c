@@ -107,17 +107,12 @@ static int build_whole(struct cove_segment *segment, const struct sizes *sizes, 
         return result;
     covei_segment_locate(segment);
     format(segment, sizes, options);
-    segment->lock_file = covei_os->file_reopen(segment->file, COVEI_OPEN_WRITE);
-    if (segment->lock_file < 0) {
-        result = segment->lock_file;
-        segment->lock_file = -1;
-        return covei_error(result, "%s: opening a second descriptor of its file failed: %s (is /proc mounted?)",
-                           segment->name, cove_strerror(result));
-    }
-    return covei_segment_join(segment);
+    result = covei_handle_open_lock_file(segment);
+    return result < 0 ? result : covei_segment_join(segment);
 }
 
-int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options)
+int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options,
+                        struct covei_file_stat *stat)
 {
     struct sizes sizes = {0};
     int result = choose_sizes(&sizes, segment->name, options);
@@ -138,6 +133,8 @@ int covei_segment_build(struct cove_segment *segment, const char *path, const st
         result = build_whole(segment, &sizes, options);
     if (result == 0)
         result = set_rights(building.file, segment->name, options);
+    if (result == 0 && (result = covei_os->file_stat(building.file, stat)) < 0)
+        (void)covei_error(result, "%s: looking at its file failed: %s", segment->name, cove_strerror(result));
     if (result == 0)
         result = covei_region_publish(&building, segment->name, path);
     if (result < 0) {

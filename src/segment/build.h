@@ -7,7 +7,8 @@
 
 /* Build the segment `segment->name` and name it `path`. 0, -EEXIST (somebody was first), or an error. On an error the caller
  * drops the handle; the file is closed. */
-int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options);
+int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options,
+                        struct covei_file_stat *stat);
 
 /* Become a member: take a row, register for being fenced. */
 int covei_segment_join(struct cove_segment *segment);
@@ -15,6 +16,9 @@ int covei_segment_join(struct cove_segment *segment);
 /* A handle that has nothing yet, and what undoes it whatever it has. */
 struct cove_segment *covei_handle_new(const char *name, uint32_t flags);
 void covei_handle_drop(struct cove_segment *segment);
+
+/* The description that holds this process's byte locks. */
+int covei_handle_open_lock_file(struct cove_segment *segment);
 
 /* Take the life-cycle byte, shared or exclusively, waiting until the deadline. 0, -ETIMEDOUT. */
 int covei_life_cycle_lock(int file, const char *name, bool exclusive, int64_t deadline);

@@ -15,27 +15,39 @@
 
 #define STEP_BYTES (UINT64_C(4) << 20)
 
-static int grow_locked(struct cove_segment *segment, uint64_t target)
+/* Is there room for all of it? Growing step by step until the file system is full would leave nobody any memory. */
+static int ask_for_room(const struct cove_segment *segment, uint64_t more_bytes)
 {
-    struct covei_header_shm *header = segment->header;
-    uint64_t size = atomic_load_explicit(&header->size_bytes, memory_order_acquire);
-    while (size < target) {
-        uint64_t step = covei_min(target - size, STEP_BYTES);
-        int result = covei_region_reserve(segment->file, segment->name, size, step);
-        if (result < 0)
-            return result;
-        size += step;
-        atomic_store_explicit(&header->size_bytes, size, memory_order_release); /* edge G */
-    }
-    return 0;
+    uint64_t free_bytes = 0, total_bytes = 0;
+    if (covei_os->file_space(segment->file, &free_bytes, &total_bytes) < 0 || free_bytes >= more_bytes)
+        return 0;
+    return covei_region_no_room(segment->name, more_bytes, free_bytes, total_bytes);
 }
 
-/* What to grow to: at least what is needed, else a quarter of what is there, so that growth is rare; within the limits. */
-static uint64_t choose_target(const struct cove_segment *segment, uint64_t size, uint64_t more_bytes, uint64_t limit)
+static int grow_locked(struct cove_segment *segment, uint64_t size, uint64_t target)
 {
-    uint64_t quarter = covei_min((size - segment->heap_at) / 4, STEP_BYTES);
-    uint64_t more = covei_round_up(covei_max(more_bytes, quarter), COVEI_PAGE);
-    return limit - size < more ? size + covei_round_up(more_bytes, COVEI_PAGE) : size + more;
+    int result = ask_for_room(segment, target - size);
+    while (result == 0 && size < target) {
+        uint64_t step = covei_min(target - size, STEP_BYTES);
+        result = covei_region_reserve(segment->file, segment->name, size, step);
+        if (result < 0)
+            break;
+        size += step;
+        atomic_store_explicit(&segment->header->size_bytes, size, memory_order_release); /* edge G */
+    }
+    return result;
+}
+
+/* At least what is needed; if there is room, a quarter of what is there, so that growth is rare. */
+static int grow_wisely(struct cove_segment *segment, uint64_t size, uint64_t more_bytes, uint64_t limit)
+{
+    uint64_t need = covei_round_up(more_bytes, COVEI_PAGE);
+    uint64_t wish = covei_max(need, covei_round_up(covei_min((size - segment->heap_at) / 4, STEP_BYTES), COVEI_PAGE));
+    int result = -ENOSPC;
+    if (wish > need && wish <= limit - size)
+        result = grow_locked(segment, size, size + wish);
+    size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
+    return result == -ENOSPC || result == -EFBIG ? grow_locked(segment, size, size + need) : result;
 }
 
 int covei_segment_grow(struct covei_lane *lane, uint64_t more_bytes)
@@ -48,13 +60,14 @@ int covei_segment_grow(struct covei_lane *lane, uint64_t more_bytes)
     uint64_t size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
     uint64_t limit = covei_min(segment->header->max_size_bytes, segment->mapped_bytes);
     result = 0;
-    if (more_bytes > limit || size > limit - more_bytes || size < segment->heap_at)
+    uint64_t need = covei_round_up(more_bytes, COVEI_PAGE);
+    if (need > limit || size > limit - need || size < segment->heap_at)
         result = covei_error(-ENOSPC,
                              "%s: %" PRIu64 " more bytes are needed, but it may not grow beyond %" PRIu64
                              " bytes (now %" PRIu64 "); free some memory in it, or create it with a larger max_size",
                              segment->name, more_bytes, limit, size);
     else if (size == seen) /* else somebody else grew it while we waited: look whether that is enough */
-        result = grow_locked(segment, choose_target(segment, size, more_bytes, limit));
+        result = grow_wisely(segment, size, more_bytes, limit);
     covei_lock_drop(lane, &segment->header->grow_lock);
     return result;
 }

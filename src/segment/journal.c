@@ -160,6 +160,12 @@ bool covei_outer_read(const struct cove_segment *segment, const struct covei_lan
     return read_record(segment, units, capacity, end, entry);
 }
 
+void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry)
+{
+    /* A record of no bytes, at 0. Its footer begins where `bytes` points to, as it has none. */
+    covei_put(lane, (uint64_t *)(uintptr_t)entry->bytes, (uint64_t)COVEI_RECORD_BYTES << KIND_SHIFT);
+}
+
 /* ---- undo */
 
 /* The next lock word of this lane at or behind `from` and before `to`; `to` where there is none. */

@@ -15,6 +15,8 @@
  * the mapping, a mapping stays until the last thread with a lane in it ended (see open.c). */
 #include "segment/segment.h"
 
+#include "region/region.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -86,12 +88,10 @@ static int make_lanes_ready(struct cove_segment *segment, uint32_t ready)
     uint32_t lanes_a_page = COVEI_PAGE / sizeof(struct covei_lane_shm);
     uint32_t wanted = (uint32_t)covei_min(ready + 4 * lanes_a_page, segment->max_lanes);
     uint64_t from = covei_offset(segment, &segment->lanes[ready]);
-    int result = covei_os->file_reserve(segment->file, from, (uint64_t)(wanted - ready) * sizeof *segment->lanes);
+    int result = covei_region_reserve(segment->file, segment->name, from,
+                                      (uint64_t)(wanted - ready) * sizeof *segment->lanes);
     if (result < 0)
-        return covei_error(result,
-                           "%s: no memory for another thread's lane: %s; free some (cove gc) or make the file system "
-                           "larger",
-                           segment->name, cove_strerror(result));
+        return result;
     while (ready < wanted && !atomic_compare_exchange_weak_explicit(&segment->header->lanes_ready, &ready, wanted,
                                                                     memory_order_release, memory_order_relaxed))
         ;
@@ -180,7 +180,7 @@ int covei_lane_claim(struct covei_lane **out, struct cove_segment *segment)
     covei_thread.shm = lane->shm;
     covei_thread.id = lane->id;
     covei_thread.lane = lane;
-    if (!covei_cache_is_shared())
+    if (!covei_cache_is_shared() && lane->before == 0)
         covei_thread.cache->segment = segment;
     *out = lane;
     return 0;
@@ -208,6 +208,15 @@ void covei_lane_release(struct covei_lane *lane)
     covei_handle_lane_ends(segment);
 }
 
+void covei_lane_forget(const struct cove_segment *segment)
+{
+    struct covei_lane *lane = known_lane(segment);
+    if (lane) {
+        unlink_lane(lane);
+        free(lane);
+    }
+}
+
 void covei_lanes_forget(void)
 {
     while (covei_thread.lanes) {
@@ -219,18 +228,17 @@ void covei_lanes_forget(void)
 }
 
 /* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns the word to sleep on
- * and what it holds, NULL where there is none, and in `died` that it has ended. */
-static _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value, bool *died)
+ * and what it holds; NULL where there is none, or the thread has ended already: then somebody else is recovering it, and will
+ * wake us. */
+static _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value)
 {
-    *died = false;
     if (lane >= segment->max_lanes)
         return NULL;
     _Atomic uint32_t *life = covei_lane_life(&segment->lanes[lane]);
     if (!life)
         return NULL;
     *value = atomic_load_explicit(life, memory_order_acquire);
-    *died = (*value & LIFE_DIED) != 0;
-    if (*died || (*value & LIFE_THREAD) == 0)
+    if ((*value & LIFE_DIED) || (*value & LIFE_THREAD) == 0)
         return NULL;
     if (!(*value & LIFE_WAITERS)) {
         /* relaxed: the mark orders nothing; the kernel looks at it when the thread ends. */
@@ -246,10 +254,7 @@ void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t 
                  int64_t slice_ns)
 {
     uint32_t value = 0;
-    bool died = false;
-    _Atomic uint32_t *life = watch_life(segment, lane, &value, &died);
-    if (died)
-        return;
+    _Atomic uint32_t *life = watch_life(segment, lane, &value);
     if (life && covei_os->park2((void *)word, expected, (void *)life, value, slice_ns) != -ENOSYS)
         return;
     (void)covei_os->park((void *)word, expected, slice_ns);

@@ -40,30 +40,59 @@ struct cove_segment *covei_handle_new(const char *name, uint32_t flags)
     segment->epoch = covei_process_epoch();
     (void)pthread_mutex_init(&segment->mutex, NULL);
     memcpy(segment->name, name, strnlen(name, COVEI_NAME_MAX));
+    covei_registry_lock();
+    segment->next = covei_registry;
+    covei_registry = segment;
+    covei_registry_unlock();
     return segment;
+}
+
+static void leave_registry(struct cove_segment *segment)
+{
+    struct cove_segment **at = &covei_registry;
+    while (*at && *at != segment)
+        at = &(*at)->next;
+    if (*at)
+        *at = segment->next;
+}
+
+int covei_handle_open_lock_file(struct cove_segment *segment)
+{
+    covei_registry_lock(); /* a fork waits: the child must find the descriptor in the handle, to close it */
+    int file = covei_os->file_reopen(segment->file, COVEI_OPEN_WRITE);
+    segment->lock_file = file < 0 ? -1 : file;
+    covei_registry_unlock();
+    if (file < 0)
+        return covei_error(file, "%s: opening a second descriptor of its file failed: %s (is /proc mounted?)",
+                           segment->name, cove_strerror(file));
+    return 0;
 }
 
 void covei_handle_drop(struct cove_segment *segment)
 {
-    if (segment->base)
-        covei_os->unmap(segment->base, segment->mapped_bytes);
+    covei_registry_lock(); /* as above: a child must not be born between the two */
+    leave_registry(segment);
     if (segment->lock_file >= 0)
         covei_os->file_close(segment->lock_file);
+    covei_registry_unlock();
+    if (segment->base)
+        covei_os->unmap(segment->base, segment->mapped_bytes);
     if (segment->file >= 0)
         covei_os->file_close(segment->file);
     (void)pthread_mutex_destroy(&segment->mutex);
     free(segment);
 }
 
-/* An open failed after this thread took a lane to recover somebody. */
-static void abandon(struct cove_segment *segment)
+/* An open failed, perhaps after this thread took a lane to recover somebody; or it was one too many. */
+static void abandon(struct cove_segment *segment, bool joined)
 {
     struct covei_lane *lane = covei_thread.lanes;
     while (lane && lane->segment != segment)
         lane = lane->next;
-    segment->opens = 1; /* the lane's end must not end the handle: that is done here */
     if (lane)
-        covei_lane_release(lane);
+        covei_lane_release(lane); /* does not end the handle, which has no inode yet */
+    if (joined)
+        covei_roster_release(segment);
     covei_handle_drop(segment);
 }
 
@@ -140,20 +169,17 @@ static int check_features(const struct cove_segment *segment, const struct covei
 }
 
 /* Join under the life-cycle byte. COVE_EREMOVED: the file has lost its name, or is about to; try again. */
-static int join_named(struct cove_segment *segment, const char *path, int64_t deadline)
+static int join_named(struct cove_segment *segment, const char *path, const struct covei_file_stat *stat,
+                      int64_t deadline)
 {
-    segment->lock_file = covei_os->file_reopen(segment->file, COVEI_OPEN_WRITE);
-    if (segment->lock_file < 0) {
-        int error = segment->lock_file;
-        segment->lock_file = -1;
-        return covei_error(error, "%s: opening a second descriptor of its file failed: %s", segment->name,
-                           cove_strerror(error));
-    }
-    int result = covei_life_cycle_lock(segment->lock_file, segment->name, false, deadline);
+    int result = covei_handle_open_lock_file(segment);
+    if (result < 0)
+        return result;
+    result = covei_life_cycle_lock(segment->lock_file, segment->name, false, deadline);
     if (result < 0)
         return result;
     if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY ||
-        !covei_name_leads_to(path, segment->device, segment->inode))
+        !covei_name_leads_to(path, stat->device, stat->inode))
         result = COVE_EREMOVED;
     else
         result = covei_segment_join(segment);
@@ -176,14 +202,12 @@ static int attach(struct cove_segment *segment, const char *path, const struct c
         return covei_error(COVE_ECORRUPT, "%s: its header has no state; remove it (cove rm --force)", segment->name);
     segment->max_members = header.max_members;
     segment->max_lanes = header.max_lanes;
-    segment->device = stat->device;
-    segment->inode = stat->inode;
     uint64_t size = atomic_load_explicit(&header.size_bytes, memory_order_relaxed);
     result = covei_segment_map(segment, size, header.max_size_bytes);
     if (result < 0)
         return result;
     covei_segment_locate(segment);
-    return segment->flags & COVE_READONLY ? 0 : join_named(segment, path, deadline);
+    return segment->flags & COVE_READONLY ? 0 : join_named(segment, path, stat, deadline);
 }
 
 int covei_finish_removal(const char *name, const char *path, int64_t deadline)
@@ -198,6 +222,7 @@ int covei_finish_removal(const char *name, const char *path, int64_t deadline)
         (void)covei_os->file_read_at(file, &state, sizeof state, offsetof(struct covei_header_shm, state));
         if (state == COVEI_SEGMENT_REMOVED && covei_name_leads_to(path, stat.device, stat.inode))
             result = covei_remove_name(file, name, path);
+        covei_life_cycle_unlock(file); /* a child forked meanwhile may have a copy of the descriptor */
     }
     covei_os->file_close(file);
     return result;
@@ -205,34 +230,46 @@ int covei_finish_removal(const char *name, const char *path, int64_t deadline)
 
 /* ---- open */
 
-/* The handle that this process has of that file already, counted once more; under the registry's lock. */
+/* The handle that this process has of that file already and that can be opened once more: open, or lingering. A handle that is still
+ * being opened has no inode yet; one that is closing is left alone. Under the registry's lock. */
 static struct cove_segment *find_handle(const struct covei_file_stat *stat)
 {
     struct cove_segment *segment = covei_registry;
-    while (segment && (segment->device != stat->device || segment->inode != stat->inode))
+    while (segment && (segment->device != stat->device || segment->inode != stat->inode || segment->closing ||
+                       segment->flags & COVE_READONLY))
         segment = segment->next;
     return segment;
 }
 
-static void enter_registry(struct cove_segment *segment)
+/* Open such a handle again; NULL where there is none. Under the registry's lock. */
+static struct cove_segment *open_again(const struct covei_file_stat *stat)
 {
-    segment->opens = 1;
-    segment->next = covei_registry;
-    covei_registry = segment;
-}
-
-/* A handle that is open already, or that lingers: open it again. NULL where it can no longer be used. */
-static struct cove_segment *open_again(struct cove_segment *segment)
-{
-    if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY)
+    struct cove_segment *segment = find_handle(stat);
+    if (!segment || atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY)
         return NULL;
-    if (atomic_load_explicit(&segment->closed, memory_order_relaxed)) {
+    if (segment->opens++ == 0) {
         atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_ATTACHED),
                               memory_order_release);
         atomic_store_explicit(&segment->closed, false, memory_order_relaxed); /* guarded by the registry */
     }
-    segment->opens++;
     return segment;
+}
+
+/* The handle is whole: others may find it. Returns the one to use: another thread of ours may have been faster. */
+static struct cove_segment *enter(struct cove_segment *segment, const struct covei_file_stat *stat)
+{
+    covei_registry_lock();
+    struct cove_segment *other = segment->flags & COVE_READONLY ? NULL : open_again(stat);
+    if (!other) {
+        segment->opens = 1;
+        segment->device = stat->device;
+        segment->inode = stat->inode;
+    }
+    covei_registry_unlock();
+    if (!other)
+        return segment;
+    abandon(segment, true);
+    return other;
 }
 
 static int open_existing(struct cove_segment **out, const char *name, const char *path,
@@ -242,12 +279,14 @@ static int open_existing(struct cove_segment **out, const char *name, const char
     int file = covei_region_open(name, path, options->flags, &stat);
     if (file < 0)
         return file;
-    bool shared = !(options->flags & COVE_READONLY);
-    struct cove_segment *known = shared ? find_handle(&stat) : NULL;
-    if (known && (known = open_again(known)) != NULL) {
-        covei_os->file_close(file);
-        *out = known;
-        return 0;
+    if (!(options->flags & COVE_READONLY)) {
+        covei_registry_lock();
+        *out = open_again(&stat);
+        covei_registry_unlock();
+        if (*out) {
+            covei_os->file_close(file);
+            return 0;
+        }
     }
     struct cove_segment *segment = covei_handle_new(name, options->flags);
     if (!segment) {
@@ -257,14 +296,10 @@ static int open_existing(struct cove_segment **out, const char *name, const char
     segment->file = file;
     int result = attach(segment, path, &stat, deadline);
     if (result < 0) {
-        abandon(segment);
+        abandon(segment, false);
         return result;
     }
-    if (shared)
-        enter_registry(segment);
-    else
-        segment->opens = 1;
-    *out = segment;
+    *out = enter(segment, &stat);
     return 0;
 }
 
@@ -273,26 +308,29 @@ static int create_new(struct cove_segment **out, const char *name, const char *p
     struct cove_segment *segment = covei_handle_new(name, options->flags);
     if (!segment)
         return -ENOMEM;
-    int result = covei_segment_build(segment, path, options);
     struct covei_file_stat stat;
-    if (result == 0)
-        result = covei_os->file_stat(segment->file, &stat);
+    int result = covei_segment_build(segment, path, options, &stat);
     if (result < 0) {
         covei_handle_drop(segment);
         return result;
     }
-    segment->device = stat.device;
-    segment->inode = stat.inode;
-    enter_registry(segment);
-    *out = segment;
+    *out = enter(segment, &stat);
     return COVE_CREATED;
+}
+
+/* Is the name that of a segment whose removal is half done? Then finish it. */
+static bool finish_removal(const char *name, const char *path, int64_t deadline)
+{
+    struct covei_file_stat stat;
+    return covei_finish_removal(name, path, deadline) == 0 && covei_os->path_stat(path, &stat) == -ENOENT;
 }
 
 /* One round: 0, COVE_CREATED, an error; COVE_EREMOVED or -EAGAIN: somebody was faster, go round again. */
 static int open_once(struct cove_segment **out, const char *name, const char *path, const struct cove_options *options,
                      int64_t deadline)
 {
-    if (!(options->flags & COVE_EXCLUSIVE)) {
+    bool exclusive = (options->flags & COVE_EXCLUSIVE) != 0;
+    if (!exclusive) {
         int result = open_existing(out, name, path, options, deadline);
         if (result == COVE_EREMOVED) {
             int finished = covei_finish_removal(name, path, deadline);
@@ -302,9 +340,9 @@ static int open_once(struct cove_segment **out, const char *name, const char *pa
             return result;
     }
     int result = create_new(out, name, path, options);
-    if (result == -EEXIST && !(options->flags & COVE_EXCLUSIVE))
+    if (result == -EEXIST && (!exclusive || finish_removal(name, path, deadline)))
         return -EAGAIN;
-    return result;
+    return result == -EEXIST ? covei_error(result, "%s: it exists already (%s)", name, path) : result;
 }
 
 int cove_open(cove_segment **segment, const char *name, const struct cove_options *given)
@@ -324,11 +362,9 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
                            options.flags);
     int64_t deadline = covei_wait_begin(options.timeout_ns > 0 ? options.timeout_ns : DEFAULT_TIMEOUT_NS);
     struct cove_segment *opened = NULL;
-    do {
-        covei_registry_lock();
+    do
         result = open_once(&opened, name, path, &options, deadline);
-        covei_registry_unlock();
-    } while ((result == COVE_EREMOVED || result == -EAGAIN) && covei_wait_left(deadline) > 0);
+    while ((result == COVE_EREMOVED || result == -EAGAIN) && covei_wait_left(deadline) > 0);
     if (result == COVE_EREMOVED || result == -EAGAIN)
         return covei_error(COVE_EREMOVED, "%s: it is removed and made again all the time; somebody fights for the name",
                            name);
@@ -400,33 +436,35 @@ static bool is_busy(const struct cove_segment *segment)
     return lane && lane->depth > 0;
 }
 
-/* LAST_OUT: take the name away when no living member is left. */
-static void remove_if_last(struct cove_segment *segment)
+static void store_lingering(struct cove_segment *segment)
+{
+    /* release: LINGERING says that nothing is held any more. */
+    atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_LINGERING),
+                          memory_order_release);
+}
+
+/* No longer a member. LAST_OUT: whoever finds that no living member is left takes the name away; two that go at once do so one after the
+ * other, so that one of them finds it. */
+static void stop_being_member(struct cove_segment *segment)
 {
     char path[COVEI_PATH_MAX];
     if (segment->header->lifetime != COVE_LAST_OUT || covei_name_path(path, segment->name) < 0 ||
-        covei_life_cycle_lock(segment->lock_file, segment->name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS)) < 0)
-        return; /* cove_gc finds it */
+        covei_life_cycle_lock(segment->lock_file, segment->name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS)) < 0) {
+        store_lingering(segment); /* where the byte could not be had, cove_gc finds the segment */
+        return;
+    }
+    store_lingering(segment);
     if (covei_roster_others(segment) == 0 && covei_name_leads_to(path, segment->device, segment->inode))
         (void)covei_remove_name(segment->file, segment->name, path);
     covei_life_cycle_unlock(segment->lock_file);
 }
 
-static void leave_registry(struct cove_segment *segment)
-{
-    struct cove_segment **at = &covei_registry;
-    while (*at && *at != segment)
-        at = &(*at)->next;
-    if (*at)
-        *at = segment->next;
-}
-
 /* Nobody has it open and no thread has a lane: the handle ends. True for exactly one caller. Under the registry's lock. */
 static bool ends_now(struct cove_segment *segment)
 {
-    if (segment->opens != 0 || segment->lane_count != 0)
+    if (segment->opens != 0 || segment->lane_count != 0 || segment->closing || segment->inode == 0)
         return false;
-    leave_registry(segment);
+    segment->closing = true; /* nobody finds it any more */
     return true;
 }
 
@@ -461,12 +499,12 @@ static void close_last(struct cove_segment *segment)
         lane->patience_ns = COVE_FOREVER;
         (void)covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
     }
-    remove_if_last(segment);
-    /* release: LINGERING says that nothing is held any more. */
-    atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_LINGERING),
-                          memory_order_release);
+    stop_being_member(segment);
     covei_registry_lock();
     segment->opens = 0;
+    segment->closing = false;
+    /* The shortest paths find everything outside; the longer ones look at `closed`. */
+    atomic_store_explicit(&segment->known_size, segment->heap_at, memory_order_relaxed);
     atomic_store_explicit(&segment->closed, true, memory_order_relaxed); /* guarded by the registry */
     bool ends = !lane && ends_now(segment);
     covei_registry_unlock();
@@ -479,8 +517,31 @@ static void close_last(struct cove_segment *segment)
 /* In a forked child: what it inherited is a copy of the parent's handle, not a membership. */
 static int close_inherited(struct cove_segment *segment)
 {
+    covei_lane_forget(segment);
     covei_handle_drop(segment);
     return 0;
+}
+
+/* Count the open back. True for the last: then nobody can open the handle again until it is closed. */
+static bool begin_close(struct cove_segment *segment)
+{
+    covei_registry_lock();
+    bool last = segment->opens == 1;
+    if (last)
+        segment->closing = true;
+    else
+        segment->opens--;
+    covei_registry_unlock();
+    return last;
+}
+
+static int refuse_close(struct cove_segment *segment)
+{
+    covei_registry_lock();
+    segment->closing = false;
+    covei_registry_unlock();
+    return covei_error(-EBUSY, "%s: a thread is inside a transaction or holds a lock; commit or unlock first",
+                       segment->name);
 }
 
 int cove_close(cove_segment *segment)
@@ -496,16 +557,10 @@ int cove_close(cove_segment *segment)
         covei_handle_drop(segment);
         return 0;
     }
-    covei_registry_lock();
-    bool last = segment->opens == 1;
-    if (!last)
-        segment->opens--;
-    covei_registry_unlock();
-    if (!last)
+    if (!begin_close(segment))
         return 0;
     if (is_busy(segment))
-        return covei_error(-EBUSY, "%s: a thread is inside a transaction or holds a lock; commit or unlock first",
-                           segment->name);
+        return refuse_close(segment);
     close_children(segment);
     close_last(segment);
     return 0;

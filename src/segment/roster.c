@@ -18,6 +18,8 @@
  * does. */
 #include "segment/segment.h"
 
+#include "region/region.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -39,11 +41,10 @@ static int make_rows_ready(struct cove_segment *segment, uint32_t count)
     uint32_t rows_a_page = COVEI_PAGE / sizeof(struct covei_row_shm);
     uint32_t wanted = (uint32_t)covei_min(covei_round_up(count, rows_a_page), segment->max_members);
     uint64_t from = covei_offset(segment, segment->rows) + (uint64_t)ready * sizeof *segment->rows;
-    int result = covei_os->file_reserve(segment->file, from, (uint64_t)(wanted - ready) * sizeof *segment->rows);
+    int result = covei_region_reserve(segment->file, segment->name, from,
+                                      (uint64_t)(wanted - ready) * sizeof *segment->rows);
     if (result < 0)
-        return covei_error(result,
-                           "%s: no memory for another member: %s; free some (cove gc) or make the file system larger",
-                           segment->name, cove_strerror(result));
+        return result;
     while (ready < wanted && !atomic_compare_exchange_weak_explicit(&header->rows_ready, &ready, wanted,
                                                                     memory_order_release, memory_order_relaxed))
         ;

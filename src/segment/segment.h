@@ -40,6 +40,7 @@ struct cove_segment {
     uint64_t heap_at; /* where the heap begins */
     uint64_t mapped_bytes;
     _Atomic bool closed; /* lingering: no more use, the mapping waits for the threads that have lanes */
+    bool closing; /* the last close is under way; guarded by the registry */
     bool may_fence; /* this process may fence all others (membarrier) */
 
     int file; /* mapped, grown, asked about locks */
@@ -183,14 +184,16 @@ static inline bool covei_cached(const cove_segment *segment)
 }
 static inline int covei_lane_get(struct covei_lane **lane, struct cove_segment *segment)
 {
-    if (covei_cached(segment)) {
+    /* relaxed: finds the plain mistakes. */
+    if (covei_cached(segment) && !atomic_load_explicit(&segment->closed, memory_order_relaxed)) {
         *lane = covei_thread.lane;
         return 0;
     }
     return covei_lane_claim(lane, segment);
 }
 void covei_lane_release(struct covei_lane *lane); /* rolls back what it is in the middle of */
-void covei_lanes_forget(void); /* in a forked child */
+void covei_lane_forget(const struct cove_segment *segment); /* in a forked child: it is the parent's */
+void covei_lanes_forget(void);
 
 /* The futex word that the kernel marks when the lane's thread ends; NULL where there is none. */
 _Atomic uint32_t *covei_lane_life(struct covei_lane_shm *shm);
@@ -293,6 +296,9 @@ void covei_outer_locate(struct covei_lane *lane); /* the journal's block has cha
 uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
                            uint64_t size_bytes);
 void covei_outer_append(struct covei_lane *lane, uint64_t units);
+struct covei_entry;
+/* Make a record of another lane say nothing, as part of this lane's inner change. */
+void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry);
 
 struct covei_entry {
     uint32_t kind;

@@ -80,6 +80,7 @@ int cove_unlink(const char *name, int force)
     if (file < 0)
         return file;
     result = unlink_file(file, name, path, &stat, force);
+    covei_life_cycle_unlock(file); /* a child forked meanwhile may have a copy of the descriptor */
     covei_os->file_close(file);
     return result;
 }
