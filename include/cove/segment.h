@@ -60,7 +60,7 @@ COVE_API COVE_CHECKED
 int cove_open(cove_segment **segment, const char *name, const struct cove_options *options);
 
 /* Undo one cove_open. The last one closes what was opened in the segment and leaves the roster. A thread that used the segment keeps the mapping
- * until it ends, since the system looks at its part of it then. Returns 0, COVE_EFORKED, or -EBUSY (a thread is inside a
+ * until it ends, since the system looks at its part of it then. Returns 0 (in a forked child too: it drops the inherited copy), or -EBUSY (a thread is inside a
  * transaction or holds a lock: nothing was closed). NULL is allowed. */
 COVE_API int cove_close(cove_segment *segment);
 

@@ -49,8 +49,13 @@ COVE_API COVE_CHECKED
 int cove_stream_open_in(cove_stream **stream, cove_segment *segment, const char *name, enum cove_end end,
                         const struct cove_stream_options *options);
 
-/* Close this end; a writer's close is the end of the stream for the reader. NULL is allowed. Returns 0, COVE_EFORKED. */
+/* Close this end; a writer's close is the end of the stream for the reader. NULL is allowed. In a forked child it drops the inherited copy
+ * and the parent's end stays. Returns 0. */
 COVE_API int cove_stream_close(cove_stream *stream);
+
+/* Close this end without ending well: the other end is told COVE_EPEER, as if this process had died. For a writer that could not write all
+ * that it meant to. Returns 0. */
+COVE_API int cove_stream_abandon(cove_stream *stream);
 
 /* Copy `size_bytes` bytes into the stream, waiting for room as long as `timeout_ns`.
  * Returns how many went in: all, unless time ran out or the reader went (then fewer; the next call tells why). If none:

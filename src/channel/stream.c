@@ -135,22 +135,37 @@ static int begin(struct cove_stream *stream, struct covei_lane *lane)
 
 /* ---- ending */
 
-/* I5. */
-static void leave(struct cove_stream *stream)
+static void leave_writing(struct cove_stream *stream, enum covei_departure how)
 {
     struct covei_stream_shm *shm = stream->shm;
-    if (stream->end == COVE_WRITER) {
-        covei_stream_end(stream);
-        covei_stream_wake(&shm->to_writer);
-    } else {
-        covei_stream_publish(stream);
-        covei_stream_depart(&shm->reader_departed, stream->segment, stream->segment->row, 0, false);
-        /* release: the note was written before. */
-        atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
-        covei_stream_wake(&shm->to_reader);
+    if (how == COVEI_CLOSED)
+        covei_stream_end(stream, COVEI_STREAM_END, 0);
+    else {
+        covei_stream_depart(&shm->writer_departed, stream->segment, stream->segment->row, stream->session, how);
+        covei_stream_end(stream, COVEI_STREAM_DIED, shm->writer_departed.pid);
     }
+    covei_stream_wake(&shm->to_writer);
+}
+
+static void leave_reading(struct cove_stream *stream, enum covei_departure how)
+{
+    struct covei_stream_shm *shm = stream->shm;
+    covei_stream_publish(stream);
+    covei_stream_depart(&shm->reader_departed, stream->segment, stream->segment->row, 0, how);
+    /* release: the note was written before. */
+    atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
+    covei_stream_wake(&shm->to_reader);
+}
+
+/* I5. */
+static void leave(struct cove_stream *stream, enum covei_departure how)
+{
+    if (stream->end == COVE_WRITER)
+        leave_writing(stream, how);
+    else
+        leave_reading(stream, how);
     covei_order();
-    atomic_store_explicit(claim_of(shm, stream->end), 0,
+    atomic_store_explicit(claim_of(stream->shm, stream->end), 0,
                           memory_order_release); /* I1: what we did is seen by the next */
 }
 
@@ -158,11 +173,11 @@ static void leave(struct cove_stream *stream)
 static void close_under(struct covei_child *child)
 {
     struct cove_stream *stream = (struct cove_stream *)(void *)child; /* its first member */
-    leave(stream);
+    leave(stream, COVEI_CLOSED);
     stream->segment = NULL;
 }
 
-int cove_stream_close(cove_stream *stream)
+static int close_end(cove_stream *stream, enum covei_departure how)
 {
     if (!stream)
         return 0;
@@ -171,15 +186,25 @@ int cove_stream_close(cove_stream *stream)
     int result = segment ? covei_segment_usable(segment) : 0;
     if (segment && result == 0) {
         covei_child_remove(segment, &stream->child);
-        leave(stream);
+        leave(stream, how);
         struct covei_lane *lane = NULL;
         if (covei_lane_get(&lane, segment) == 0)
             covei_recover_debts(lane);
     }
     free(stream);
-    if (segment && result == 0 && owns)
-        return cove_close(segment);
+    if (segment && owns && (result == 0 || result == COVE_EFORKED))
+        return cove_close(segment); /* in a forked child: its copy of the parent's handle */
     return result == COVE_EFORKED ? 0 : result;
+}
+
+int cove_stream_close(cove_stream *stream)
+{
+    return close_end(stream, COVEI_CLOSED);
+}
+
+int cove_stream_abandon(cove_stream *stream)
+{
+    return close_end(stream, COVEI_GAVE_UP);
 }
 
 /* ---- opening */

@@ -105,8 +105,8 @@ static inline void covei_stream_fence(const struct cove_stream *stream)
 /* Clear the sleep bit and wake, if the other end sleeps on the word. */
 void covei_stream_wake(_Atomic uint32_t *word);
 
-/* stream_write.c: append END, if there is room or something was written. */
-void covei_stream_end(struct cove_stream *stream);
+/* stream_write.c: append END, or DIED with a pid; where nothing was written and there is no room, nothing. */
+void covei_stream_end(struct cove_stream *stream, enum covei_record_kind kind, int32_t pid);
 /* stream_read.c: tell the writer how far we are. */
 void covei_stream_publish(struct cove_stream *stream);
 void covei_stream_read_cursor(const struct covei_stream_shm *shm, struct covei_cursor_shm *cursor);
@@ -128,6 +128,6 @@ bool covei_stream_find_tail(const struct covei_stream_shm *shm, uint64_t from, u
 uint64_t covei_stream_unread(const struct covei_stream_shm *shm, const struct covei_cursor_shm *cursor);
 /* Say in the stream who went. */
 void covei_stream_depart(struct covei_departed_shm *departed, const struct cove_segment *segment, uint32_t row,
-                         uint32_t session, bool died);
+                         uint32_t session, enum covei_departure how);
 
 #endif

@@ -92,12 +92,13 @@ static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t reco
     covei_stream_publish(stream);
     if (kind == COVEI_STREAM_END)
         return 0;
-    const struct covei_departed_shm *who = &stream->shm->writer_departed;
-    bool known = (who->session & 0xffff) == COVEI_HEADER_SESSION(word);
+    struct covei_departed_shm who = stream->shm->writer_departed;
+    who.command[sizeof who.command - 1] = '\0';
+    bool known = (who.session & 0xffff) == COVEI_HEADER_SESSION(word);
     return covei_error(
-        COVE_EPEER,
-        "%s: the writer%s%.31s (pid %" PRIu32 ") died after %" PRIu64 " bytes; all that it had written was read",
-        stream->name, known ? " " : "", known ? who->command : "", COVEI_HEADER_LENGTH(word), session_bytes);
+        COVE_EPEER, "%s: the writer%s%s (pid %" PRIu32 ") %s after %" PRIu64 " bytes; all that it had written was read",
+        stream->name, known ? " " : "", known ? who.command : "", COVEI_HEADER_LENGTH(word),
+        known && who.how == COVEI_GAVE_UP ? "gave up" : "died", session_bytes);
 }
 
 /* The data at the cursor: 1, with where it lies and how long it is; or what the caller returns: 0 (end), an error. */

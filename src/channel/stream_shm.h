@@ -47,16 +47,18 @@ _Static_assert(offsetof(struct covei_cursor_shm, bytes) == 16, "cursor layout");
 _Static_assert(offsetof(struct covei_cursor_shm, begun) == 24, "cursor layout");
 _Static_assert(sizeof(struct covei_cursor_shm) == 32, "cursor layout");
 
+enum covei_departure { COVEI_CLOSED = 0, COVEI_DIED = 1, COVEI_GAVE_UP = 2 };
+
 /* Who went, for the other end's sentence. */
 struct covei_departed_shm {
     uint32_t session; /* of the writer */
-    uint32_t died; /* 1: died, 0: closed */
+    uint32_t how; /* enum covei_departure */
     int32_t pid;
     uint32_t reserved;
     char command[32];
 };
 _Static_assert(offsetof(struct covei_departed_shm, session) == 0, "departed layout");
-_Static_assert(offsetof(struct covei_departed_shm, died) == 4, "departed layout");
+_Static_assert(offsetof(struct covei_departed_shm, how) == 4, "departed layout");
 _Static_assert(offsetof(struct covei_departed_shm, pid) == 8, "departed layout");
 _Static_assert(offsetof(struct covei_departed_shm, reserved) == 12, "departed layout");
 _Static_assert(offsetof(struct covei_departed_shm, command) == 16, "departed layout");

@@ -49,12 +49,12 @@ uint64_t covei_stream_unread(const struct covei_stream_shm *shm, const struct co
 }
 
 void covei_stream_depart(struct covei_departed_shm *departed, const struct cove_segment *segment, uint32_t row,
-                         uint32_t session, bool died)
+                         uint32_t session, enum covei_departure how)
 {
     struct cove_member_info member;
     covei_row_describe(segment, row, &member);
     departed->session = session;
-    departed->died = died;
+    departed->how = how;
     departed->pid = member.pid;
     memcpy(departed->command, member.command, sizeof departed->command);
     covei_order();
@@ -107,13 +107,13 @@ static void append_died(struct covei_stream_shm *shm, int32_t pid)
 static void recover_writer(struct cove_segment *segment, struct covei_stream_shm *shm, uint32_t row)
 {
     covei_stream_depart(&shm->writer_departed, segment, row, atomic_load_explicit(&shm->session, memory_order_acquire),
-                        true);
+                        COVEI_DIED);
     append_died(shm, shm->writer_departed.pid);
 }
 
 static void recover_reader(struct cove_segment *segment, struct covei_stream_shm *shm, uint32_t row)
 {
-    covei_stream_depart(&shm->reader_departed, segment, row, 0, true);
+    covei_stream_depart(&shm->reader_departed, segment, row, 0, COVEI_DIED);
     /* release: the note was written before. */
     atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
 }

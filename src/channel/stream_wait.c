@@ -215,10 +215,14 @@ int covei_stream_attend(struct cove_stream *stream)
     struct covei_departed_shm who = shm->reader_departed;
     who.command[sizeof who.command - 1] = '\0';
     uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire);
-    return covei_error(who.died ? COVE_EPEER : -EPIPE,
+    return covei_error(who.how == COVEI_CLOSED ? -EPIPE : COVE_EPEER,
                        "%s: the reader %s (pid %" PRId32 ") %s; up to %" PRIu64
                        " bytes wait in the stream for the next reader",
-                       stream->name, who.command, who.pid, who.died ? "died" : "closed its end", stream->tail - head);
+                       stream->name, who.command, who.pid,
+                       who.how == COVEI_DIED      ? "died"
+                       : who.how == COVEI_GAVE_UP ? "gave up"
+                                                  : "closed its end",
+                       stream->tail - head);
 }
 
 int covei_stream_wait_room(struct cove_stream *stream, uint64_t bytes, int64_t timeout_ns)

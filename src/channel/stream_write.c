@@ -257,12 +257,12 @@ int cove_stream_commit(cove_stream *stream, size_t size_bytes)
 
 /* ---- the end */
 
-void covei_stream_end(struct cove_stream *stream)
+void covei_stream_end(struct cove_stream *stream, enum covei_record_kind kind, int32_t pid)
 {
     /* Every write leaves room for END. A session without a byte, in a ring that is full still, leaves no trace. */
     if (!stream->wrote && !has_room(stream, COVEI_STREAM_HEADER))
         return;
     uint64_t end = stream->tail + COVEI_STREAM_HEADER;
     zero_next(stream, end);
-    publish(stream, covei_header_word(0, COVEI_STREAM_END, stream->session), end);
+    publish(stream, covei_header_word((uint32_t)pid, kind, stream->session), end);
 }

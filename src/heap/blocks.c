@@ -19,6 +19,7 @@
 #define HEADER sizeof(struct covei_block_shm)
 #define UNIT UINT64_C(16)
 #define SMALLEST (HEADER + UNIT)
+#define EXACT_LOOKS 32 /* at blocks of one list */
 
 /* ---- where blocks are */
 
@@ -254,15 +255,36 @@ static int carve(struct covei_lane *lane, struct covei_block_shm *block, uint64_
     return 0;
 }
 
+/* The first of a few blocks in the list of exactly that size that is large enough, or NULL. So that the last large block can be had whole,
+ * where rounding up to the next list would pass it over. */
+static struct covei_block_shm *find_exact(const struct cove_segment *segment, uint64_t size)
+{
+    uint64_t at = *head_of(covei_heap(segment), list_of(size));
+    for (int looked = 0; at != 0 && looked < EXACT_LOOKS; looked++) {
+        struct covei_block_shm *block = block_at(segment, at);
+        if (!block || is_used(block) || size_of(block) >= size)
+            return block && !is_used(block) ? block : NULL;
+        at = block->next;
+    }
+    return NULL;
+}
+
+static struct covei_block_shm *find_block(const struct cove_segment *segment, uint64_t size)
+{
+    struct covei_heap_shm *heap = covei_heap(segment);
+    struct list list = list_for(size);
+    if (list.class < COVEI_HEAP_CLASSES && find_list(heap, &list))
+        return block_at(segment, *head_of(heap, list));
+    return list_of(size).class < COVEI_HEAP_CLASSES ? find_exact(segment, size) : NULL;
+}
+
 int covei_block_take(struct covei_lane *lane, uint64_t size_bytes, uint64_t alignment, uint32_t owner, uint64_t *offset)
 {
-    struct covei_heap_shm *heap = covei_heap(lane->segment);
     uint64_t size = HEADER + covei_round_up(size_bytes, UNIT);
-    struct list list = list_for(size + (alignment > UNIT ? alignment + SMALLEST : 0));
-    if (list.class >= COVEI_HEAP_CLASSES || !find_list(heap, &list))
+    struct covei_block_shm *block = find_block(lane->segment, size + (alignment > UNIT ? alignment + SMALLEST : 0));
+    if (!block)
         return 0;
-    struct covei_block_shm *block = block_at(lane->segment, *head_of(heap, list));
-    if (!block || is_used(block))
+    if (is_used(block))
         return COVE_ECORRUPT;
     uint64_t from = place_in(offset_of(lane, block), alignment);
     covei_inner_save(lane, block, HEADER);

@@ -4,7 +4,7 @@
 #define COVEI_HEAP_HEAP_H
 
 #include "heap/heap_shm.h"
-#include "segment/segment.h"
+#include "segment/journal.h"
 
 #include <cove/heap.h>
 

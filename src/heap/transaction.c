@@ -57,17 +57,40 @@ int covei_outer_reserve(struct covei_lane *lane, uint64_t units)
 
 /* ---- the transaction */
 
+static uint64_t generation_at(const struct covei_lane *lane, uint64_t offset)
+{
+    const _Atomic uint64_t *word = covei_address(lane->segment, offset);
+    return COVEI_LOCK_GENERATION(atomic_load_explicit(word, memory_order_relaxed)); /* we hold it */
+}
+
 int covei_begin(struct covei_lane *lane)
 {
     if (lane->depth++ > 0)
         return 0;
     lane->before = 0;
-    for (uint32_t place = 0; place < lane->places; place++)
-        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) != 0) /* this thread's own */
+    for (uint32_t place = 0; place < lane->places; place++) {
+        uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed); /* this thread's own */
+        if (offset != 0) {
             lane->before |= UINT32_C(1) << place;
-    if (lane->before != 0)
-        covei_cache_forget(lane); /* unlocking one of those goes the longer way, which keeps `before` right */
+            lane->earlier[place].offset = offset;
+            lane->earlier[place].generation = generation_at(lane, offset);
+        }
+    }
     return 0;
+}
+
+/* The places of locks that were taken before the transaction, have not been given back since, and are not to be at its end. A place may have been
+ * emptied and filled again; the lock's generation tells. */
+static uint32_t kept_locks(const struct covei_lane *lane)
+{
+    uint32_t kept = 0;
+    for (uint32_t left = lane->before & ~lane->marked; left != 0; left &= left - 1) {
+        uint32_t place = (uint32_t)__builtin_ctz(left);
+        uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed);
+        if (offset == lane->earlier[place].offset && generation_at(lane, offset) == lane->earlier[place].generation)
+            kept |= UINT32_C(1) << place;
+    }
+    return kept;
 }
 
 int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
@@ -85,14 +108,13 @@ int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
 
 static void release_locks(struct covei_lane *lane)
 {
+    uint32_t kept = kept_locks(lane);
     for (uint32_t place = lane->places; place-- > 0;) {
-        uint32_t bit = UINT32_C(1) << place;
         uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed);
-        if (offset != 0 && (!(lane->before & bit) || lane->marked & bit))
+        if (offset != 0 && !(kept & UINT32_C(1) << place))
             covei_lock_release(lane->shm, lane->id, offset, covei_address(lane->segment, offset));
     }
-    lane->places = lane->before ? lane->places : 1;
-    lane->marked = 0;
+    lane->places = kept ? lane->places : 1;
 }
 
 static void end_transaction(struct covei_lane *lane)
@@ -130,7 +152,7 @@ int covei_commit(struct covei_lane *lane)
 
 int covei_abort(struct covei_lane *lane)
 {
-    covei_lane_undo(lane, lane->before & ~lane->marked, 0);
+    covei_lane_undo(lane, kept_locks(lane), 0);
     end_transaction(lane);
     return settle_own(lane);
 }
@@ -278,18 +300,35 @@ int cove_begin(cove_segment *segment)
     return COVEI_UNLIKELY(result < 0) ? result : covei_begin(lane);
 }
 
-int cove_save(cove_segment *segment, void *address, size_t size_bytes)
+static COVEI_COLD int save_slowly(cove_segment *segment, void *address, size_t size_bytes)
 {
     struct covei_lane *lane = NULL;
     int result = covei_lane_get(&lane, segment);
-    if (COVEI_UNLIKELY(result < 0))
+    if (result < 0)
         return result;
-    if (COVEI_UNLIKELY(lane->depth == 0))
+    if (lane->depth == 0)
         return no_transaction(lane);
-    if (COVEI_UNLIKELY(!covei_user_address(segment, address, size_bytes, 1)))
+    if (!covei_user_address(segment, address, size_bytes, 1))
         return covei_error(-EINVAL, "%s: %p (%zu bytes) does not lie in the segment's memory", segment->name, address,
                            size_bytes);
     return covei_save(lane, address, size_bytes);
+}
+
+int cove_save(cove_segment *segment, void *address, size_t size_bytes)
+{
+    if (covei_cached(segment)) {
+        struct covei_lane *lane = covei_thread.lane;
+        uint64_t units = covei_record_units(size_bytes), offset = covei_offset(segment, address);
+        /* relaxed: a stale size only sends us the slow way. */
+        uint64_t known = atomic_load_explicit(&segment->known_size, memory_order_relaxed);
+        if (COVEI_LIKELY(lane->depth > 0 && offset >= segment->heap_at && offset < known &&
+                         size_bytes <= known - offset && covei_outer_has_room(lane, units))) {
+            (void)covei_outer_write(lane, 0, COVEI_RECORD_BYTES, offset, size_bytes);
+            covei_outer_append(lane, units);
+            return 0;
+        }
+    }
+    return save_slowly(segment, address, size_bytes);
 }
 
 int cove_commit(cove_segment *segment)

@@ -280,7 +280,9 @@ bool covei_directory_each(const struct cove_segment *segment, covei_object_visit
             if (entry.hash % COVEI_DIRECTORY_CHAINS != chain)
                 return false;
             entry.name[sizeof entry.name - 1] = entry.type_name[sizeof entry.type_name - 1] = '\0';
-            bool inside = entry.object >= segment->heap_at && covei_inside(segment, entry.object, entry.size_bytes);
+            const struct covei_type *type = covei_type_find(entry.type_id);
+            bool inside = entry.object >= segment->heap_at && (!type || entry.object % type->alignment == 0) &&
+                          covei_inside(segment, entry.object, entry.size_bytes);
             visit(&entry, inside ? covei_address(segment, entry.object) : NULL, context);
             at = entry.next;
         }

@@ -11,72 +11,7 @@
  *
  * The inner journal has room for every change that the library makes (asserted). The outer one moves to a larger block of the heap when it
  * is full (src/heap/transaction.c). */
-#include "segment/segment.h"
-
-#include <assert.h>
-#include <string.h>
-
-#define FOOTER_UNITS 2u
-#define KIND_SHIFT 56
-#define OFFSET_MASK ((UINT64_C(1) << KIND_SHIFT) - 1)
-
-static uint64_t load_tails(const struct covei_lane_shm *shm)
-{
-    /* relaxed: written by the lane's thread, or by the owner of its recovery, who learnt of the death through the kernel. */
-    return atomic_load_explicit(&shm->tails, memory_order_relaxed);
-}
-
-static void store_tails(struct covei_lane_shm *shm, uint64_t tails)
-{
-    covei_order();
-    atomic_store_explicit(&shm->tails, tails, memory_order_relaxed); /* as above */
-    covei_order();
-}
-
-static uint64_t units_of(uint64_t size_bytes)
-{
-    return (size_bytes + 7) / 8;
-}
-
-uint64_t covei_record_units(uint64_t size_bytes)
-{
-    return units_of(size_bytes) + FOOTER_UNITS;
-}
-
-static void write_record(uint64_t *at, enum covei_record kind, uint64_t offset, const void *bytes, uint64_t size_bytes)
-{
-    uint64_t units = kind == COVEI_RECORD_BYTES ? units_of(size_bytes) : 0;
-    if (size_bytes == 8 && units == 1)
-        memcpy(at, bytes, 8);
-    else if (units > 0)
-        memcpy(at, bytes, (size_t)size_bytes);
-    at[units] = offset | (uint64_t)kind << KIND_SHIFT;
-    at[units + 1] = size_bytes;
-}
-
-/* ---- inner */
-
-void covei_inner_save(struct covei_lane *lane, const void *address, uint32_t size_bytes)
-{
-    struct covei_lane_shm *shm = lane->shm;
-    uint64_t tails = load_tails(shm);
-    uint32_t inner = COVEI_TAILS_INNER(tails);
-    uint32_t units = (uint32_t)covei_record_units(size_bytes);
-    assert(inner + units <= COVEI_INNER_UNITS);
-#ifdef COVE_PLANT_SWAPPED_STORE
-    store_tails(shm, tails + units); /* J1 broken: the length is there before the record */
-#endif
-    write_record(&shm->inner[inner], COVEI_RECORD_BYTES, covei_offset(lane->segment, address), address, size_bytes);
-#ifndef COVE_PLANT_SWAPPED_STORE
-    store_tails(shm, tails + units);
-#endif
-}
-
-void covei_inner_commit(struct covei_lane *lane, uint64_t appended, uint64_t removed)
-{
-    uint64_t tails = load_tails(lane->shm);
-    store_tails(lane->shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails) + appended - removed, COVEI_TAILS_PHASE(tails), 0));
-}
+#include "segment/journal.h"
 
 void covei_inner_abort(struct covei_lane *lane)
 {
@@ -106,26 +41,6 @@ void covei_outer_locate(struct covei_lane *lane)
     lane->outer = outer_of(lane->segment, lane->shm, &lane->outer_capacity);
 }
 
-bool covei_outer_has_room(const struct covei_lane *lane, uint64_t units)
-{
-    return COVEI_TAILS_OUTER(load_tails(lane->shm)) + units <= lane->outer_capacity;
-}
-
-uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
-                           uint64_t size_bytes)
-{
-    uint64_t at = COVEI_TAILS_OUTER(load_tails(lane->shm)) + units_ahead;
-    uint64_t units = kind == COVEI_RECORD_BYTES ? covei_record_units(size_bytes) : FOOTER_UNITS;
-    assert(at + units <= lane->outer_capacity);
-    write_record(lane->outer + at, kind, offset, covei_address(lane->segment, offset), size_bytes);
-    return units;
-}
-
-void covei_outer_append(struct covei_lane *lane, uint64_t units)
-{
-    store_tails(lane->shm, load_tails(lane->shm) + COVEI_TAILS(units, 0, 0));
-}
-
 static bool entry_fits(const struct cove_segment *segment, const struct covei_entry *entry, uint64_t end)
 {
     if (entry->kind == COVEI_RECORD_BYTES)
@@ -137,13 +52,13 @@ static bool entry_fits(const struct cove_segment *segment, const struct covei_en
 static bool read_record(const struct cove_segment *segment, const uint64_t *units, uint64_t capacity, uint64_t end,
                         struct covei_entry *entry)
 {
-    if (end < FOOTER_UNITS || end > capacity)
+    if (end < COVEI_FOOTER_UNITS || end > capacity)
         return false;
     uint64_t word = units[end - 2];
-    *entry = (struct covei_entry){.kind = (uint32_t)(word >> KIND_SHIFT),
-                                  .offset = word & OFFSET_MASK,
+    *entry = (struct covei_entry){.kind = (uint32_t)(word >> COVEI_KIND_SHIFT),
+                                  .offset = word & COVEI_OFFSET_MASK,
                                   .size_bytes = units[end - 1],
-                                  .units = FOOTER_UNITS};
+                                  .units = COVEI_FOOTER_UNITS};
     if (!entry_fits(segment, entry, end))
         return false;
     if (entry->kind == COVEI_RECORD_BYTES)
@@ -163,7 +78,7 @@ bool covei_outer_read(const struct cove_segment *segment, const struct covei_lan
 void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry)
 {
     /* A record of no bytes, at 0. Its footer begins where `bytes` points to, as it has none. */
-    covei_put(lane, (uint64_t *)(uintptr_t)entry->bytes, (uint64_t)COVEI_RECORD_BYTES << KIND_SHIFT);
+    covei_put(lane, (uint64_t *)(uintptr_t)entry->bytes, (uint64_t)COVEI_RECORD_BYTES << COVEI_KIND_SHIFT);
 }
 
 /* ---- undo */
@@ -197,7 +112,7 @@ static void put_back(const struct cove_segment *segment, const struct covei_lane
 void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
 {
     for (;;) {
-        uint64_t tails = load_tails(shm);
+        uint64_t tails = covei_tails_load(shm);
         uint32_t inner = COVEI_TAILS_INNER(tails);
         if (inner == 0)
             return;
@@ -207,13 +122,13 @@ void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
             memcpy(covei_address(segment, entry.offset), entry.bytes, (size_t)entry.size_bytes);
             left = inner - (uint32_t)entry.units;
         }
-        store_tails(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), COVEI_TAILS_PHASE(tails), left));
+        covei_tails_store(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), COVEI_TAILS_PHASE(tails), left));
     }
 }
 
 void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
 {
-    uint64_t end = COVEI_TAILS_OUTER(load_tails(shm));
+    uint64_t end = COVEI_TAILS_OUTER(covei_tails_load(shm));
     struct covei_entry entry;
     /* The length stays: the records of blocks are still wanted, and repeating the bytes changes nothing (J2). */
     while (end > 0 && covei_outer_read(segment, shm, end, &entry)) {
@@ -226,13 +141,13 @@ void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
 
 void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase)
 {
-    uint64_t tails = load_tails(shm);
-    store_tails(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), phase, COVEI_TAILS_INNER(tails)));
+    uint64_t tails = covei_tails_load(shm);
+    covei_tails_store(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), phase, COVEI_TAILS_INNER(tails)));
 }
 
 const char *covei_journal_check(const struct cove_segment *segment, const struct covei_lane_shm *shm)
 {
-    uint64_t tails = load_tails(shm);
+    uint64_t tails = covei_tails_load(shm);
     if (COVEI_TAILS_PHASE(tails) > COVEI_PHASE_COMMITTED)
         return "its phase is none";
     struct covei_entry entry;

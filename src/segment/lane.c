@@ -180,7 +180,7 @@ int covei_lane_claim(struct covei_lane **out, struct cove_segment *segment)
     covei_thread.shm = lane->shm;
     covei_thread.id = lane->id;
     covei_thread.lane = lane;
-    if (!covei_cache_is_shared() && lane->before == 0)
+    if (!covei_cache_is_shared())
         covei_thread.cache->segment = segment;
     *out = lane;
     return 0;

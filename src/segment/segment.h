@@ -65,12 +65,16 @@ struct covei_lane {
     struct cove_segment *segment;
     uint32_t id; /* owner field of lock words: index + 1 */
     uint32_t depth; /* of nested transactions */
-    uint32_t before; /* bit n: held[n] was taken before the transaction */
+    uint32_t before; /* bit n: held[n] was taken before the transaction, and is as `earlier[n]` says */
     uint32_t marked; /* bit n: held[n] was unlocked inside the transaction, and stays held until its end */
     uint32_t places; /* places of held[] below this may be taken; those above are empty */
     uint32_t effects; /* records of blocks in the outer journal */
     uint64_t *outer; /* the outer journal's units, and how many there are: what covei_outer_of finds */
     uint64_t outer_capacity;
+    struct {
+        uint64_t offset;
+        uint64_t generation;
+    } earlier[COVEI_LANE_LOCKS];
     bool settling; /* inside the recovery of somebody: not to be entered again */
     int64_t patience_ns; /* how long settling waits for a lock of the library's */
     struct covei_lane *next; /* of the same thread */
@@ -273,32 +277,10 @@ static inline void covei_lock_drop(struct covei_lane *lane, _Atomic uint64_t *wo
     covei_lock_release(lane->shm, lane->id, covei_offset(lane->segment, word), word);
 }
 
-/* ---- journal.c */
+/* ---- journal.c; writing records is in journal.h */
 
-void covei_inner_save(struct covei_lane *lane, const void *address, uint32_t size_bytes);
-/* One store that makes the inner change final, appends `appended` units that were written behind the outer journal's end, or
- * takes `removed` units off it. */
-void covei_inner_commit(struct covei_lane *lane, uint64_t appended, uint64_t removed);
 void covei_inner_abort(struct covei_lane *lane);
-
-/* Save a word in the inner journal, then change it. */
-static inline void covei_put(struct covei_lane *lane, uint64_t *field, uint64_t value)
-{
-    covei_inner_save(lane, field, sizeof *field);
-    *field = value;
-}
-
-uint64_t covei_record_units(uint64_t size_bytes);
-/* Is there room for `units` more in the outer journal? */
-bool covei_outer_has_room(const struct covei_lane *lane, uint64_t units);
 void covei_outer_locate(struct covei_lane *lane); /* the journal's block has changed */
-/* Write a record at `units_ahead` behind the end of the outer journal, unseen until the length covers it. Returns its units. */
-uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind, uint64_t offset,
-                           uint64_t size_bytes);
-void covei_outer_append(struct covei_lane *lane, uint64_t units);
-struct covei_entry;
-/* Make a record of another lane say nothing, as part of this lane's inner change. */
-void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry);
 
 struct covei_entry {
     uint32_t kind;
@@ -310,6 +292,8 @@ struct covei_entry {
 /* The record that ends at unit `end` of a lane's outer journal. False: there is none, or it is not one. */
 bool covei_outer_read(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t end,
                       struct covei_entry *entry);
+/* Make a record of another lane say nothing, as part of this lane's inner change. */
+void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry);
 /* Put the bytes back; the journal's lengths and phase follow. Idempotent. For the owner of the lane, or of its recovery. */
 void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
 void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm);

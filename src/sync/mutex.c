@@ -81,10 +81,8 @@ static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_mutex *mutex)
         return covei_error(-EPERM, "%s: this thread does not hold that lock", segment->name);
     if (has_saved(lane->shm))
         lane->marked |= bit;
-    else {
-        lane->before &= ~bit;
+    else
         covei_lock_drop(lane, word_of(mutex));
-    }
     return 0;
 }
 
