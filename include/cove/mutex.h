@@ -1,13 +1,14 @@
 /* cove/mutex.h - a robust lock in shared memory: plain data inside the user's own struct; all zero is unlocked.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A holder that dies, however it dies, frees the lock; what it had saved with cove_save (see transaction.h) is put back
- * first, and the next to take the lock is told COVE_RECOVERED. A thread that ends holding a lock counts as dead. A holder
- * that is merely stopped keeps it: timeouts are for that, and cove_last_error() then names the holder. */
+ * A holder that dies, however it dies, frees the lock; what it had saved with cove_save (see transaction.h) is put
+ * back first, and the next to take the lock is told COVE_RECOVERED. A thread that ends holding a lock counts as dead.
+ * A holder that is merely stopped keeps it: timeouts are for that, and cove_last_error() then names the holder. */
 #ifndef COVE_MUTEX_H
 #define COVE_MUTEX_H
 
 #include <cove/segment.h>
+#include <stdalign.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -15,7 +16,7 @@ extern "C" {
 
 /* Lives in a segment, aligned to 8 bytes. Never copied or moved while anybody may hold or want it. */
 typedef struct cove_mutex {
-    uint64_t word __attribute__((aligned(8))); /* Cove's alone; aligned alike on 32 and 64 bit */
+    alignas(8) uint64_t word; /* Cove's alone; aligned alike on 32 and 64 bit */
 } cove_mutex;
 
 /* Take the lock.
@@ -30,8 +31,8 @@ typedef struct cove_mutex {
 COVE_API COVE_CHECKED
 int cove_mutex_lock(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns);
 
-/* Give it back. Inside a transaction that has saved something, the lock stays held until the commit or the abort (two-phase
- * locking), so that nobody builds on a change that may still be undone.
+/* Give it back. Inside a transaction that has saved something, the lock stays held until the commit or the abort
+ * (two-phase locking), so that nobody builds on a change that may still be undone.
  * Returns 0, -EPERM (this thread does not hold it), -EINVAL, COVE_EFORKED. */
 COVE_API int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex);
 

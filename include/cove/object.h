@@ -1,8 +1,8 @@
 /* cove/object.h - named, typed objects in a segment.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * An object's name holds 1 to 200 of the characters of segment names, and '/' to group (not first, last or doubled). Its full name
- * is SEGMENT/OBJECT. */
+ * An object's name holds 1 to 200 of the characters of segment names, and '/' to group (not first, last or doubled).
+ * Its full name is SEGMENT/OBJECT. */
 #ifndef COVE_OBJECT_H
 #define COVE_OBJECT_H
 
@@ -23,14 +23,17 @@ struct cove_type {
 /* Open the object `name` of `segment`; where it is missing, make it, all bytes zero.
  *   object  gets its address, aligned to 16, valid until the segment is closed
  *   flags   0, COVE_EXISTING or COVE_EXCLUSIVE
- * Returns 0, COVE_CREATED, COVE_ENAME, -ENOENT, -EEXIST, COVE_ETYPE (it is of another type: the sentence says which), -ENOSPC,
- * -EBUSY (creating inside a transaction: open objects before cove_begin). Crash: the object is there whole, or not at all. */
+ * Returns 0, COVE_CREATED, COVE_ENAME, -ENOENT, -EEXIST, COVE_ETYPE (it is of another type: the sentence says which),
+ * -ENOSPC,
+ * -EBUSY (creating inside a transaction: open objects before cove_begin). Crash: the object is there whole, or not at
+ * all. */
 COVE_API COVE_CHECKED
 int cove_object_open(void **object, cove_segment *segment, const char *name, const struct cove_type *type,
                      uint32_t flags);
 
-/* Remove the object and free its memory. Returns 0, COVE_ENAME, -ENOENT, -EBUSY (a living member has it open, as an end of a stream
- * does, and `force` is 0; or inside a transaction). User objects are removed at once: nobody may use them any more. */
+/* Remove the object and free its memory. Returns 0, COVE_ENAME, -ENOENT, -EBUSY (a living member has it open, as an
+ * end of a stream does, and `force` is 0; or inside a transaction). User objects are removed at once: nobody may use
+ * them any more. */
 COVE_API int cove_object_remove(cove_segment *segment, const char *name, int force);
 
 struct cove_object_info {

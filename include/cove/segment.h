@@ -2,17 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * A segment is a named stretch of shared memory with a structure: a header, a roster of the processes that are
- * attached (its members), a heap and a directory of named objects. It appears under its name only when it is whole and
- * its memory is really there, grows while others are attached without any address moving, and survives the death of
- * any member at any instruction.
+ * attached (its members), a heap and a directory of named objects. It appears under its name only when it is whole
+ * and its memory is really there, grows while others are attached without any address moving, and survives the death
+ * of any member at any instruction.
  *
  * A name holds 1 to 200 letters, digits, '.', '_' and '-', and does not begin with '.' or '-'. The file is NAME.cove
  * in $COVE_DIR, or in /dev/shm where that is not set.
  *
  * Threads: every function here may be called by any thread. Signals: none is async-signal-safe.
  * fork: a child inherits no membership. Its first use of an inherited handle fails with COVE_EFORKED; it opens the
- * segment by name to become a member of its own. exec, and exit without cove_close, count as the member's death, and the
- * others recover what it held. */
+ * segment by name to become a member of its own. exec, and exit without cove_close, count as the member's death, and
+ * the others recover what it held. */
 #ifndef COVE_SEGMENT_H
 #define COVE_SEGMENT_H
 
@@ -59,14 +59,15 @@ struct cove_options {
 COVE_API COVE_CHECKED
 int cove_open(cove_segment **segment, const char *name, const struct cove_options *options);
 
-/* Undo one cove_open. The last one closes what was opened in the segment and leaves the roster. A thread that used the segment keeps the mapping
- * until it ends, since the system looks at its part of it then. Returns 0 (in a forked child too: it drops the inherited copy), or -EBUSY (a thread is inside a
- * transaction or holds a lock: nothing was closed). NULL is allowed. */
+/* Undo one cove_open. The last one closes what was opened in the segment and leaves the roster. A thread that used
+ * the segment keeps the mapping until it ends, since the system looks at its part of it then. Returns 0 (in a forked
+ * child too: it drops the inherited copy), or -EBUSY (a thread is inside a transaction or holds a lock: nothing was
+ * closed). NULL is allowed. */
 COVE_API int cove_close(cove_segment *segment);
 
 /* Remove the name. Members go on with what they have; the memory goes with the last of them.
- * Returns 0, -ENOENT, COVE_ENAME, COVE_ENOTCOVE, COVE_EOWNER, -EACCES, -ETIMEDOUT; -EBUSY where living members are attached and
- * `force` is 0. */
+ * Returns 0, -ENOENT, COVE_ENAME, COVE_ENOTCOVE, COVE_EOWNER, -EACCES, -ETIMEDOUT; -EBUSY where living members are
+ * attached and `force` is 0. */
 COVE_API int cove_unlink(const char *name, int force);
 
 /* What a segment is. */
@@ -124,22 +125,23 @@ COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_
 /* The name it was opened by. Valid until it is closed. */
 COVE_API const char *cove_segment_name(const cove_segment *segment);
 
-/* The names (without ".cove") of the segments in the directory that names are looked up in: calls `visit` with each until it
- * returns non-zero. Returns what the last `visit` returned, or an error. */
+/* The names (without ".cove") of the segments in the directory that names are looked up in: calls `visit` with each
+ * until it returns non-zero. Returns what the last `visit` returned, or an error. */
 COVE_API int cove_segments(int (*visit)(const char *name, void *context), void *context);
 
 /* The directory in which segments live: $COVE_DIR or /dev/shm. Valid until the environment changes. */
 COVE_API const char *cove_directory(void);
 
-/* Check every structure of the segment without changing it (a read-only fsck): header, roster, lanes, heap, directory, each object.
- * Calls `report` with a sentence for each finding. Exact when no member is in the middle of a change; while members are
- * working, a finding may be a change in flight, so the doctor looks several times before it believes one.
+/* Check every structure of the segment without changing it (a read-only fsck): header, roster, lanes, heap,
+ * directory, each object.
+ * Calls `report` with a sentence for each finding. Exact when no member is in the middle of a change; while members
+ * are working, a finding may be a change in flight, so the doctor looks several times before it believes one.
  * Returns the number of findings (0: sound), or an error. Safe on any bytes. */
 COVE_API int64_t cove_segment_check(cove_segment *segment, void (*report)(const char *sentence, void *context),
                                     void *context);
 
-/* Recover what dead members of this segment left. Returns how many were recovered, or an error. Nobody needs to call it: whoever
- * waits for a dead member, opens or closes the segment does it too. */
+/* Recover what dead members of this segment left. Returns how many were recovered, or an error. Nobody needs to call
+ * it: whoever waits for a dead member, opens or closes the segment does it too. */
 COVE_API int64_t cove_recover(cove_segment *segment);
 
 /* What cove_gc did or would do, one call a thing: `name` and a sentence. */

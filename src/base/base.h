@@ -50,7 +50,8 @@ static inline uint64_t covei_max(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* memcpy; short ones in line, in pieces whose places do not depend on the size: the loads need not wait until the size is known. */
+/* memcpy; short ones in line, in pieces whose places do not depend on the size: the loads need not wait until the
+ * size is known. */
 static inline void covei_copy(void *to, const void *from, uint64_t size_bytes)
 {
     unsigned char *out = to;

@@ -3,20 +3,25 @@
  *
  * Layout: stream_shm.h.
  *
- * I1  writer_claim and reader_claim name the member that has the end, by row and generation: one CAS takes an end, one store of 0 gives it
- *     back, so each end has one user or none.
- * I2  The header at the tail is 0; so are all the bytes from the tail to the next header's place. Records from head to the tail are whole.
- * I3  A session is what one writer wrote. It ends with END (it closed) or DIED (recovery found it dead), written before the claim goes.
+ * I1  writer_claim and reader_claim name the member that has the end, by row and generation: one CAS takes an end,
+ *     one store of 0 gives it back, so each end has one user or none.
+ * I2  The header at the tail is 0; so are all the bytes from the tail to the next header's place. Records from head
+ *     to the tail are whole.
+ * I3  A session is what one writer wrote. It ends with END (it closed) or DIED (recovery found it dead), written
+ *     before the claim goes.
  * I4  head <= cursor.position <= tail <= head + capacity - COVEI_STREAM_SPARE.
- * I5  Who goes says so to the other end (END, GONE), and wakes it, before its claim goes: so a kill in between is found by the claim.
+ * I5  Who goes says so to the other end (END, GONE), and wakes it, before its claim goes: so a kill in between is
+ *     found by the claim.
  *
  * Edges   P  record's bytes, then header, release -> header, acquire, bytes
  *         H  reader's last look at bytes, then head, release -> head, acquire, bytes overwritten
- *         S  sleeper: bit, membarrier, look again, sleep | sender: store, look at the bit, wake (proof: stream_wait.c)
- * May run together   writer||reader yes   writer||writer no   reader||reader no   stat||any yes   recovery||the other end yes
+ *         S  sleeper: bit, membarrier, look again, sleep | sender: store, look at the bit, wake (proof:
+ *            stream_wait.c)
+ * May run together   writer||reader yes   writer||writer no   reader||reader no   stat||any yes   recovery||the other
+ * end yes
  * Progress: wait-free while there is room, and bytes.
- * Crash: a writer dead before P leaves bytes behind a header of 0, unseen; the next writer begins there. A reader dead before the store of
- * `turn` has consumed nothing. */
+ * Crash: a writer dead before P leaves bytes behind a header of 0, unseen; the next writer begins there. A reader
+ * dead before the store of `turn` has consumed nothing. */
 #include "channel/stream.h"
 
 #include <errno.h>

@@ -93,8 +93,9 @@ static inline bool covei_stream_ready(const struct cove_stream *stream, enum cov
     return stream && stream->segment && stream->end == end && *covei_fork_word == stream->segment->epoch;
 }
 
-/* After a store that the other end may sleep for: make it visible before the sleep word is looked at. The sleeper's membarrier does
- * that for us, so that the compiler is all that has to be held back; unless some member cannot be reached that way. */
+/* After a store that the other end may sleep for: make it visible before the sleep word is looked at. The sleeper's
+ * membarrier does that for us, so that the compiler is all that has to be held back; unless some member cannot be
+ * reached that way. */
 static inline void covei_stream_fence(const struct cove_stream *stream)
 {
     covei_order();
@@ -120,8 +121,9 @@ int covei_stream_wait_room(struct cove_stream *stream, uint64_t bytes, int64_t t
 /* The reader has gone, if anybody said so: 0, -EPIPE, COVE_EPEER. */
 int covei_stream_attend(struct cove_stream *stream);
 
-/* stream_type.c: the position behind the last committed record, walking from `from`; `last` gets the last header, 0 where there is none,
- * `bytes` the sum of the data. Bounded; false where the ring makes no sense, or changes under an onlooker. */
+/* stream_type.c: the position behind the last committed record, walking from `from`; `last` gets the last header, 0
+ * where there is none, `bytes` the sum of the data. Bounded; false where the ring makes no sense, or changes under an
+ * onlooker. */
 bool covei_stream_find_tail(const struct covei_stream_shm *shm, uint64_t from, uint64_t *tail, uint64_t *last,
                             uint64_t *bytes);
 /* Bytes committed and not consumed; while both ends are at work, an estimate. */

@@ -1,9 +1,10 @@
 /* stream_read.c - the reader's side of the ring.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The reader keeps its place twice: the cursor, moved after each piece by one store to a line that nobody else looks at, says what is consumed; the
- * head, which the writer looks at when it runs out of room, follows every quarter of the ring and before the reader sleeps. So a new
- * reader goes on exactly where the last one stopped, and the writer's look costs a cache miss a quarter of the ring, not one a message.
+ * The reader keeps its place twice: the cursor, moved after each piece by one store to a line that nobody else looks
+ * at, says what is consumed; the head, which the writer looks at when it runs out of room, follows every quarter of
+ * the ring and before the reader sleeps. So a new reader goes on exactly where the last one stopped, and the writer's
+ * look costs a cache miss a quarter of the ring, not one a message.
  *
  * What comes out of the ring is bounded before it is followed: a header that makes no sense gives COVE_ECORRUPT. */
 #include "channel/stream.h"
@@ -14,7 +15,8 @@
 
 void covei_stream_read_cursor(const struct covei_stream_shm *shm, struct covei_cursor_shm *cursor)
 {
-    /* A living reader may move on meanwhile. The slot that counts is overwritten only after `turn` has moved on, so look twice. */
+    /* A living reader may move on meanwhile. The slot that counts is overwritten only after `turn` has moved on, so
+     * look twice. */
     for (int attempt = 0; attempt < 1000; attempt++) {
         uint32_t turn = atomic_load_explicit(&shm->turn, memory_order_acquire);
         *cursor = shm->cursor[turn & 1];
@@ -82,7 +84,8 @@ static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t reco
     stream->at.skip = 0;
     if (kind != COVEI_STREAM_PAD) {
         stream->at.begun = stream->at.bytes;
-        /* release: before the head moves past the record, so that recovery does not write the session's end a second time. */
+        /* release: before the head moves past the record, so that recovery does not write the session's end a second
+         * time. */
         atomic_store_explicit(&stream->shm->told, whole_session(stream, COVEI_HEADER_SESSION(word)),
                               memory_order_release);
     }
@@ -107,7 +110,8 @@ static inline int find_data(struct cove_stream *stream, const unsigned char **da
 {
     for (;;) {
         uint64_t position = stream->at.position;
-        uint64_t word = atomic_load_explicit(covei_stream_header(stream, position), memory_order_acquire); /* edge P */
+        /* edge P */
+        uint64_t word = atomic_load_explicit(covei_stream_header(stream, position), memory_order_acquire);
         if (COVEI_UNLIKELY(word == 0)) {
             int result = covei_stream_wait_data(stream, timeout_ns);
             if (result < 0)
@@ -134,7 +138,8 @@ static inline bool next_is_data(struct cove_stream *stream)
 {
     for (int pads = 0; pads < 2; pads++) {
         uint64_t position = stream->at.position;
-        uint64_t word = atomic_load_explicit(covei_stream_header(stream, position), memory_order_acquire); /* edge P */
+        /* edge P */
+        uint64_t word = atomic_load_explicit(covei_stream_header(stream, position), memory_order_acquire);
         uint64_t record = word ? covei_record_bytes(word, position, stream->capacity) : 0;
         if (record == 0 || COVEI_HEADER_KIND(word) == COVEI_STREAM_DATA)
             return record != 0;
@@ -145,8 +150,9 @@ static inline bool next_is_data(struct cove_stream *stream)
     return false;
 }
 
-/* One call takes several records, but the cursor moves once, at the end: a reader that dies inside has consumed nothing. So that the
- * writer need not wait for all of a long read, a call takes a quarter of the ring at most, or one record. */
+/* One call takes several records, but the cursor moves once, at the end: a reader that dies inside has consumed
+ * nothing. So that the writer need not wait for all of a long read, a call takes a quarter of the ring at most, or
+ * one record. */
 int64_t cove_stream_read(cove_stream *stream, void *data, size_t size_bytes, int64_t timeout_ns)
 {
     if (COVEI_UNLIKELY(!covei_stream_ready(stream, COVE_READER)))

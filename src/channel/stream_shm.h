@@ -1,9 +1,9 @@
 /* stream_shm.h - the bytes of a stream. Layout only.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A ring of records. Positions only grow; the ring's byte for position p is p & (capacity - 1). A record begins at a multiple of 8 with
- * its header, one word, 0 until the record is committed; bytes follow, padded to 8. They never run past the ring's end: what
- * would is split in two, or preceded by a PAD record.
+ * A ring of records. Positions only grow; the ring's byte for position p is p & (capacity - 1). A record begins at a
+ * multiple of 8 with its header, one word, 0 until the record is committed; bytes follow, padded to 8. They never run
+ * past the ring's end: what would is split in two, or preceded by a PAD record.
  *
  *     63     48 47   40 39  32 31        0
  *     | session |   0   | kind |  length |        of DIED: the writer's pid instead of a length

@@ -1,12 +1,14 @@
 /* stream_type.c - the stream in the table of types: format, check, recovery, description.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Recovery of a dead writer: note who it was, append DIED behind its last committed record (unless its session has ended already), wake the reader, free
- * the claim. Of a dead reader: note who it was, tell the writer (GONE), wake it, free the claim. Each step can be repeated: DIED is found
- * standing, notes and bits are the same, waking harms nobody; the claim goes last (I5 of stream.c).
+ * Recovery of a dead writer: note who it was, append DIED behind its last committed record (unless its session has
+ * ended already), wake the reader, free the claim. Of a dead reader: note who it was, tell the writer (GONE), wake
+ * it, free the claim. Each step can be repeated: DIED is found standing, notes and bits are the same, waking harms
+ * nobody; the claim goes last (I5 of stream.c).
  *
- * The other end may be alive and at work. A living reader changes only its cursor and the head, never the ring; where it has moved beyond the
- * head that the walk began at, the records there are still whole, since the only one who could overwrite them is dead. */
+ * The other end may be alive and at work. A living reader changes only its cursor and the head, never the ring; where
+ * it has moved beyond the head that the walk began at, the records there are still whole, since the only one who
+ * could overwrite them is dead. */
 #include "channel/stream.h"
 
 #include <inttypes.h>
@@ -80,7 +82,8 @@ static bool sound(const struct cove_segment *segment, const void *object, uint64
            capacity <= COVEI_STREAM_MAX;
 }
 
-/* Append DIED, unless the dead writer's session has its end already. In the dead writer's place: it is the only writer there is. */
+/* Append DIED, unless the dead writer's session has its end already. In the dead writer's place: it is the only
+ * writer there is. */
 static void append_died(struct covei_stream_shm *shm, int32_t pid)
 {
     uint64_t tail = 0, last = 0, bytes = 0;
@@ -91,7 +94,8 @@ static void append_died(struct covei_stream_shm *shm, int32_t pid)
     uint32_t kind = COVEI_HEADER_KIND(last);
     if ((kind == COVEI_STREAM_END || kind == COVEI_STREAM_DIED) && COVEI_HEADER_SESSION(last) == (session & 0xffff))
         return;
-    /* acquire: stored before the head moved past the record that told it, which is why the walk may not have found it. */
+    /* acquire: stored before the head moved past the record that told it, which is why the walk may not have found
+     * it. */
     if (atomic_load_explicit(&shm->told, memory_order_acquire) == session)
         return;
     if (tail + 2 * COVEI_STREAM_HEADER > head + shm->capacity)
@@ -118,7 +122,8 @@ static void recover_reader(struct cove_segment *segment, struct covei_stream_shm
     atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
 }
 
-/* Wake whoever may sleep on the word, whether or not it says so: the dead may have cleared the bit and died before it woke anybody. */
+/* Wake whoever may sleep on the word, whether or not it says so: the dead may have cleared the bit and died before it
+ * woke anybody. */
 static void wake_anyway(_Atomic uint32_t *word)
 {
     atomic_fetch_and_explicit(word, ~COVEI_STREAM_SLEEPS, memory_order_acq_rel);
@@ -199,7 +204,8 @@ static void check_claim(const struct cove_segment *segment, const char *name, co
         covei_found(findings, "%s: its %s is a member that there is not", name, which);
 }
 
-/* Walk the ring from the head: does a record begin at the reader's place, and where does the last one end? False where the ring makes no sense. */
+/* Walk the ring from the head: does a record begin at the reader's place, and where does the last one end? False
+ * where the ring makes no sense. */
 static bool walk_ring(const struct covei_stream_shm *shm, uint64_t head, uint64_t position, bool *passes,
                       uint64_t *tail)
 {

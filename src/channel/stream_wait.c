@@ -1,12 +1,14 @@
 /* stream_wait.c - waiting for the other end: spinning, sleeping, and noticing its death.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Sleeping (edge S). The sleeper sets the bit, has every member's processor fence (membarrier), looks again, and sleeps on the word. The sender stores
- * its message, then looks at the bit, with only the compiler held back. Either the sender's store was visible when the sleeper looked again, or
- * the sender's look comes after the fence, and so after the bit: in both cases somebody notices. Where membarrier is refused, the sleeper's
- * fence is a plain one and header.must_fence makes senders fence.
+ * Sleeping (edge S). The sleeper sets the bit, has every member's processor fence (membarrier), looks again, and
+ * sleeps on the word. The sender stores its message, then looks at the bit, with only the compiler held back. Either
+ * the sender's store was visible when the sleeper looked again, or the sender's look comes after the fence, and so
+ * after the bit: in both cases somebody notices. Where membarrier is refused, the sleeper's fence is a plain one and
+ * header.must_fence makes senders fence.
  *
- * A wake-up can still be lost to a kill (sender dead between store and wake), so sleep goes in slices, and on the other end's sign of life as well.
+ * A wake-up can still be lost to a kill (sender dead between store and wake), so sleep goes in slices, and on the
+ * other end's sign of life as well.
  * A slice costs about 5 us of processor time. */
 #include "channel/stream.h"
 
@@ -62,15 +64,16 @@ static bool bury_peer(struct cove_stream *stream, struct peer peer)
     uint64_t word = row < segment->max_members ? atomic_load_explicit(&segment->states[row], memory_order_acquire) : 0;
     if (covei_row_used(word) && COVEI_GENERATION_OF(word) == generation)
         return false; /* somebody else is recovering it */
-    /* The row was given away and the claim stayed: somebody scribbled, or recovery came before the claim. Put it right here. */
+    /* The row was given away and the claim stayed: somebody scribbled, or recovery came before the claim. Put it
+     * right here. */
     covei_type_stream.recover(segment, stream->shm, sizeof *stream->shm + stream->capacity, row, generation);
     return true;
 }
 
 /* ---- spinning */
 
-/* Note where this end runs, and tell whether the other end was last seen on the same processor: then spinning only keeps it from running, and it
- * has run, and so stored, before us. */
+/* Note where this end runs, and tell whether the other end was last seen on the same processor: then spinning only
+ * keeps it from running, and it has run, and so stored, before us. */
 static bool on_one_cpu(const struct cove_stream *stream)
 {
     struct covei_stream_shm *shm = stream->shm;
@@ -122,8 +125,8 @@ static bool head_sane(const struct cove_stream *stream)
     return stream->head_seen <= stream->tail;
 }
 
-/* Edge S: say that we sleep, look again, sleep. `near`: both ends were last seen on this processor, where nothing can be on its way; as
- * that may be out of date, the sleep is a short one then. */
+/* Edge S: say that we sleep, look again, sleep. `near`: both ends were last seen on this processor, where nothing can
+ * be on its way; as that may be out of date, the sleep is a short one then. */
 static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, uint32_t lane, int64_t slice_ns,
                  bool near)
 {

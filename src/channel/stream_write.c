@@ -1,10 +1,11 @@
 /* stream_write.c - the writer's side of the ring.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Order of a write: the bytes; a 0 where the next header will be (I2 of stream.c); the header, release. If it takes several records, the first one's
- * header is stored last, so that all appear at once. After the commit the writer zeroes some of what lies ahead: that brings those lines into
- * its cache while the reader is busy with this message, instead of when the next one has to be written. (64 B round trips cost 1.03 to 1.12 times the
- * cache's own limit this way, 1.9 with counters for head and tail.) */
+ * Order of a write: the bytes; a 0 where the next header will be (I2 of stream.c); the header, release. If it takes
+ * several records, the first one's header is stored last, so that all appear at once. After the commit the writer
+ * zeroes some of what lies ahead: that brings those lines into its cache while the reader is busy with this message,
+ * instead of when the next one has to be written. (64 B round trips cost 1.03 to 1.12 times the cache's own limit
+ * this way, 1.9 with counters for head and tail.) */
 #include "channel/stream.h"
 
 #include <errno.h>
@@ -42,7 +43,8 @@ static COVEI_COLD void wake_reader(struct cove_stream *stream)
     covei_stream_wake(&stream->shm->to_writer);
 }
 
-/* The record whose header this is, and those behind it whose headers stand already, are there. Then see whether the reader sleeps. */
+/* The record whose header this is, and those behind it whose headers stand already, are there. Then see whether the
+ * reader sleeps. */
 static inline void publish(struct cove_stream *stream, uint64_t word, uint64_t new_tail)
 {
     struct covei_stream_shm *shm = stream->shm;
@@ -104,8 +106,9 @@ static uint64_t pad_word(const struct cove_stream *stream, uint64_t length)
     return covei_header_word((uint32_t)length, COVEI_STREAM_PAD, stream->session);
 }
 
-/* Long records begin at a cache line: some processors copy many times slower to a place that lies 8 bytes behind its source, modulo 4096, as
- * the place behind a header does when the source begins a page. Returns where the record goes, behind a PAD if need be. */
+/* Long records begin at a cache line: some processors copy many times slower to a place that lies 8 bytes behind its
+ * source, modulo 4096, as the place behind a header does when the source begins a page. Returns where the record
+ * goes, behind a PAD if need be. */
 static uint64_t align_long(struct cove_stream *stream, uint64_t *first)
 {
     uint64_t position = stream->tail, gap = (0 - (position + 2 * COVEI_STREAM_HEADER)) & 63;

@@ -1,9 +1,10 @@
 /* alloc.c - allocation and freeing as whole operations: the heap's lock, growth, and whose the memory is.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * One store (covei_inner_commit) makes the heap's change, the field that refers to the block, and the transaction's record of it happen together.
- * So at every instant a block in use belongs to exactly one of: a member (pending list of its row), a transaction (record in the
- * outer journal), or the segment's data.
+ * One store (covei_inner_commit) makes the heap's change, the field that refers to the block, and the transaction's
+ * record of it happen together.
+ * So at every instant a block in use belongs to exactly one of: a member (pending list of its row), a transaction
+ * (record in the outer journal), or the segment's data.
  *
  * Order of locks: users' locks, directory, growth | heap. Growth is not entered while the heap is locked.
  * Crash: before the commit all is undone; after it the block is owned, and goes back with its owner. */

@@ -1,17 +1,22 @@
 /* blocks.c - taking and giving blocks: two-level segregated fit, every change journaled.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Layout: heap_shm.h. Source of the algorithm: M. Masmano, I. Ripoll, A. Crespo, J. Real, "TLSF: a new dynamic memory allocator for
- * real-time systems", ECRTS 2004; here with four links in a header of 32 bytes, so that lists and neighbours need no second look.
+ * Layout: heap_shm.h. Source of the algorithm: M. Masmano, I. Ripoll, A. Crespo, J. Real, "TLSF: a new dynamic memory
+ * allocator for real-time systems", ECRTS 2004; here with four links in a header of 32 bytes, so that lists and
+ * neighbours need no second look.
  *
- * I1  Blocks lie back to back from `begin` to `end`; each knows its size and the block before it; the last is the end block.
+ * I1  Blocks lie back to back from `begin` to `end`; each knows its size and the block before it; the last is the end
+ *     block.
  * I2  No two free blocks are neighbours.
- * I3  A free block is in the list of its size, and in no other; a bit is set where, and only where, a list is not empty.
+ * I3  A free block is in the list of its size, and in no other; a bit is set where, and only where, a list is not
+ *     empty.
  * I4  free_bytes and block_count are the sums over the blocks.
  *
- * All functions run under the heap's lock and put what they change into the lane's inner journal first, except for the inside of free memory, which
- * nobody reads. The caller commits them, together with the field or record that makes the block somebody's. Crash: undone.
- * Offsets that come out of the segment are checked before they are followed; a heap that contradicts itself gives COVE_ECORRUPT, and the caller undoes. */
+ * All functions run under the heap's lock and put what they change into the lane's inner journal first, except for
+ * the inside of free memory, which nobody reads. The caller commits them, together with the field or record that
+ * makes the block somebody's. Crash: undone.
+ * Offsets that come out of the segment are checked before they are followed; a heap that contradicts itself gives
+ * COVE_ECORRUPT, and the caller undoes. */
 #include "heap/heap.h"
 
 #include <string.h>
@@ -255,8 +260,8 @@ static int carve(struct covei_lane *lane, struct covei_block_shm *block, uint64_
     return 0;
 }
 
-/* The first of a few blocks in the list of exactly that size that is large enough, or NULL. So that the last large block can be had whole,
- * where rounding up to the next list would pass it over. */
+/* The first of a few blocks in the list of exactly that size that is large enough, or NULL. So that the last large
+ * block can be had whole, where rounding up to the next list would pass it over. */
 static struct covei_block_shm *find_exact(const struct cove_segment *segment, uint64_t size)
 {
     uint64_t at = *head_of(covei_heap(segment), list_of(size));

@@ -1,8 +1,8 @@
 /* check.c - a read-only fsck of the heap.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Walks all blocks from begin to end, then all lists, and compares sums. Every offset is bounded before it is followed, every walk is
- * counted, nothing is written: safe on any bytes. */
+ * Walks all blocks from begin to end, then all lists, and compares sums. Every offset is bounded before it is
+ * followed, every walk is counted, nothing is written: safe on any bytes. */
 #include "heap/heap.h"
 
 #include <inttypes.h>
@@ -82,7 +82,8 @@ static bool walk_blocks(const struct cove_segment *segment, struct sums *sums, s
     return true;
 }
 
-/* Does the block at `at`, in a list of free ones, have a size that belongs to list `index`, and a neighbour that knows it? */
+/* Does the block at `at`, in a list of free ones, have a size that belongs to list `index`, and a neighbour that
+ * knows it? */
 static bool free_block_fits(const struct cove_segment *segment, uint64_t at, uint64_t word, uint32_t index)
 {
     uint64_t size = word & COVEI_BLOCK_SIZE_MASK, end = covei_heap(segment)->end;
@@ -92,7 +93,8 @@ static bool free_block_fits(const struct cove_segment *segment, uint64_t at, uin
     return ((const struct covei_block_shm *)covei_address(segment, at + size))->before == at;
 }
 
-/* Walk one list of blocks: counts them, checks that each is as `owner` says (0: free, in list `index`) and knows the one before it. */
+/* Walk one list of blocks: counts them, checks that each is as `owner` says (0: free, in list `index`) and knows the
+ * one before it. */
 static uint64_t walk_list(const struct cove_segment *segment, uint64_t head, uint32_t owner, uint32_t index,
                           uint64_t most, struct covei_findings *findings)
 {

@@ -18,7 +18,8 @@ void covei_heap_format(struct cove_segment *segment);
 /* ---- blocks.c: under the heap's lock, journaled in the lane's inner journal, not yet committed.
  * Offsets are those of a block's memory, behind its header. */
 
-/* Take a block of at least `size_bytes`, its memory aligned to `alignment` (a power of two, 16 or more). 1, with its offset; 0: none fits;
+/* Take a block of at least `size_bytes`, its memory aligned to `alignment` (a power of two, 16 or more). 1, with its
+ * offset; 0: none fits;
  * COVE_ECORRUPT. `owner`: row + 1 of the member it goes back with, or 0. */
 int covei_block_take(struct covei_lane *lane, uint64_t size_bytes, uint64_t alignment, uint32_t owner,
                      uint64_t *offset);
@@ -58,8 +59,8 @@ int covei_commit(struct covei_lane *lane);
 int covei_abort(struct covei_lane *lane);
 /* Make sure that `units` more fit into the outer journal. */
 int covei_outer_reserve(struct covei_lane *lane, uint64_t units);
-/* The block is doomed by a transaction that was undone and is not settled yet: take that record away, with the mark. Under the heap's lock;
- * part of the caller's inner change. False: whoever doomed it has not been undone. */
+/* The block is doomed by a transaction that was undone and is not settled yet: take that record away, with the mark.
+ * Under the heap's lock; part of the caller's inner change. False: whoever doomed it has not been undone. */
 bool covei_spare_undone(struct covei_lane *lane, uint64_t offset);
 int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target);
 int covei_settle_row(struct covei_lane *worker, uint32_t row);

@@ -1,12 +1,14 @@
 /* heap_shm.h - the bytes of the heap: its root and its blocks. Layout only.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The heap is one row of blocks, back to back, each with a header of 32 bytes in front of its memory; a block of no memory ends it.
+ * The heap is one row of blocks, back to back, each with a header of 32 bytes in front of its memory; a block of no
+ * memory ends it.
  *
  *     begin                                                              end
  *     | header | memory ... | header | memory ... | ... | header (end block) |
  *
- * Free blocks hang in lists by size: a first level by powers of two, a second by eighths of it (two-level segregated fit:
+ * Free blocks hang in lists by size: a first level by powers of two, a second by eighths of it (two-level segregated
+ * fit:
  * M. Masmano et al., "TLSF: a new dynamic memory allocator for real-time systems", ECRTS 2004). */
 #ifndef COVEI_HEAP_HEAP_SHM_H
 #define COVEI_HEAP_HEAP_SHM_H
@@ -43,11 +45,12 @@ _Static_assert(offsetof(struct covei_heap_shm, steps) == 128, "heap layout");
 _Static_assert(offsetof(struct covei_heap_shm, heads) == 480, "heap layout");
 _Static_assert(sizeof(struct covei_heap_shm) == 3296, "heap layout");
 
-/* `size_and_marks`: bits 0..3 marks, 4..47 the block's size with its header in bytes (a multiple of 16), 48..63 row + 1 of the
- * member that it goes back with, 0: none. */
+/* `size_and_marks`: bits 0..3 marks, 4..47 the block's size with its header in bytes (a multiple of 16), 48..63 row +
+ * 1 of the member that it goes back with, 0: none. */
 #define COVEI_BLOCK_USED UINT64_C(1)
 #define COVEI_BLOCK_DOOMED UINT64_C(2) /* freed inside a transaction that has not committed */
-#define COVEI_BLOCK_ORPHAN UINT64_C(4) /* doomed, and its member has gone: freed whatever becomes of that transaction */
+/* doomed, and its member has gone: freed whatever becomes of that transaction */
+#define COVEI_BLOCK_ORPHAN UINT64_C(4)
 #define COVEI_BLOCK_SIZE_MASK UINT64_C(0x0000fffffffffff0)
 #define COVEI_BLOCK_OWNER_SHIFT 48
 

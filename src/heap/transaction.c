@@ -1,21 +1,24 @@
 /* transaction.c - begin, save, commit, abort; and what recovery does with the blocks of a dead transaction.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The outer journal holds, in the order in which they happened, old bytes, blocks allocated and blocks doomed. The phase, in the same word as
- * the journal's length, decides what becomes of them:
+ * The outer journal holds, in the order in which they happened, old bytes, blocks allocated and blocks doomed. The
+ * phase, in the same word as the journal's length, decides what becomes of them:
  *
  *     ACTIVE     bytes go back, then UNDONE
  *     UNDONE     allocated blocks are freed, doomed ones spared; each record goes with its effect, in one step
  *     COMMITTED  doomed blocks are freed, allocated ones stay; likewise
  *
- * Locks are freed after the phase is stored and before blocks are freed: freeing needs the heap's lock and may take long.
+ * Locks are freed after the phase is stored and before blocks are freed: freeing needs the heap's lock and may take
+ * long.
  *
- * T1  Whoever settles a lane reads its `tails` only under the heap's lock. A settler that dies leaves its own inner journal, which holds both the
- *     heap's words and that lane's `tails`, and the heap's lock; whoever gets the lock next has undone both.
+ * T1  Whoever settles a lane reads its `tails` only under the heap's lock. A settler that dies leaves its own inner
+ *     journal, which holds both the heap's words and that lane's `tails`, and the heap's lock; whoever gets the lock
+ *     next has undone both.
  *
- * Growth of the journal: a larger block is allocated into journal_next, the records are copied, journal_old and then journal_block take
- * their new values, journal_next is cleared, the old block freed. A kill between any two leaves up to three fields, two of which may
- * name the same block; all records stay where journal_block (or the lane itself) has them. */
+ * Growth of the journal: a larger block is allocated into journal_next, the records are copied, journal_old and then
+ * journal_block take their new values, journal_next is cleared, the old block freed. A kill between any two leaves up
+ * to three fields, two of which may name the same block; all records stay where journal_block (or the lane itself)
+ * has them. */
 #include "heap/heap.h"
 
 #include <cove/transaction.h>
@@ -79,8 +82,8 @@ int covei_begin(struct covei_lane *lane)
     return 0;
 }
 
-/* The places of locks that were taken before the transaction, have not been given back since, and are not to be at its end. A place may have been
- * emptied and filled again; the lock's generation tells. */
+/* The places of locks that were taken before the transaction, have not been given back since, and are not to be at
+ * its end. A place may have been emptied and filled again; the lock's generation tells. */
 static uint32_t kept_locks(const struct covei_lane *lane)
 {
     uint32_t kept = 0;

@@ -1,15 +1,17 @@
 /* directory.c - the directory of named objects.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Layout: directory_shm.h. Everything happens under the directory's lock. Making an object is a transaction: its two blocks are taken, its
- * memory filled, its entry linked; a kill at any point undoes all of it or nothing. So is removing.
+ * Layout: directory_shm.h. Everything happens under the directory's lock. Making an object is a transaction: its two
+ * blocks are taken, its memory filled, its entry linked; a kill at any point undoes all of it or nothing. So is
+ * removing.
  *
- * I1  An entry is in the chain of its hash, once; its name and hash agree; its object is a block of at least its size.
+ * I1  An entry is in the chain of its hash, once; its name and hash agree; its object is a block of at least its
+ *     size.
  * I2  object_count is the number of entries.
  * I3  The feature bit of a type is set in the header before the first object of it can be found.
  *
- * Order of locks: users' locks | directory | heap. Objects are not made inside users' transactions: the directory would stay locked
- * until their end. */
+ * Order of locks: users' locks | directory | heap. Objects are not made inside users' transactions: the directory
+ * would stay locked until their end. */
 #include "object/directory.h"
 
 #include "region/name.h"
@@ -154,7 +156,8 @@ static int make_or_open(struct covei_lane *lane, const struct covei_object_wish 
     return make_entry(lane, wish, link, hash, object);
 }
 
-/* Where the user has no transaction, the work is one; where there is one, only what exists can be opened, which changes nothing. */
+/* Where the user has no transaction, the work is one; where there is one, only what exists can be opened, which
+ * changes nothing. */
 int covei_object_open(struct covei_lane *lane, const struct covei_object_wish *wish, struct covei_object *object)
 {
     struct covei_directory_shm *directory = covei_directory(lane->segment);

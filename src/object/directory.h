@@ -30,8 +30,9 @@ struct covei_object {
 /* Open or make. 0, COVE_CREATED, or an error with a sentence. */
 int covei_object_open(struct covei_lane *lane, const struct covei_object_wish *wish, struct covei_object *object);
 
-/* Look at every object: `visit` gets its entry (a verified copy) and its memory, NULL where that is not in the segment. For the holder of
- * the directory's lock, or for onlookers who may see a change in flight. False where the directory contradicts itself. */
+/* Look at every object: `visit` gets its entry (a verified copy) and its memory, NULL where that is not in the
+ * segment. For the holder of the directory's lock, or for onlookers who may see a change in flight. False where the
+ * directory contradicts itself. */
 typedef void covei_object_visit(const struct covei_entry_shm *entry, void *memory, void *context);
 bool covei_directory_each(const struct cove_segment *segment, covei_object_visit *visit, void *context);
 

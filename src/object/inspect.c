@@ -1,8 +1,8 @@
 /* inspect.c - looking at a segment and checking it, without changing anything.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A member that checks holds the locks of directory and heap meanwhile, so that it sees no change in flight. An onlooker (COVE_READONLY) takes no
- * lock and may see one; nothing that it reads is believed without a bound. */
+ * A member that checks holds the locks of directory and heap meanwhile, so that it sees no change in flight. An
+ * onlooker (COVE_READONLY) takes no lock and may see one; nothing that it reads is believed without a bound. */
 #include "object/directory.h"
 
 #include <errno.h>

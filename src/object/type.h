@@ -1,7 +1,8 @@
 /* type.h - what the library must know about a type of object: the hinge between the directory and the types.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Recovery, the check, the lister and removal walk the table and know no type by name. A new type is one file and one row. */
+ * Recovery, the check, the lister and removal walk the table and know no type by name. A new type is one file and one
+ * row. */
 #ifndef COVEI_OBJECT_TYPE_H
 #define COVEI_OBJECT_TYPE_H
 

@@ -6,7 +6,8 @@
  *
  * What a port must offer:
  *   - named files of shared memory that can be built without a name and get it in one step that never replaces;
- *   - locks on single bytes of a file, which belong to a file description, exclude other descriptions, and are dropped by the system
+ *   - locks on single bytes of a file, which belong to a file description, exclude other descriptions, and are
+ *   dropped by the system
  *     when the process dies, however it dies;
  *   - parking on a 32-bit word in shared memory, by its physical place (not by address);
  *   - a word on whether a process is past its last instruction (optional, faster than the lock's word). */
@@ -85,7 +86,8 @@ struct covei_os {
     int (*map)(void **address, int file, uint64_t size_bytes, bool writable);
     void (*unmap)(void *address, uint64_t size_bytes);
     int (*map_keep_from_dumps)(void *address, uint64_t size_bytes);
-    /* A page of private memory, zeroed, that reads 0 again in a forked child, however it was forked; NULL where there is no such thing. */
+    /* A page of private memory, zeroed, that reads 0 again in a forked child, however it was forked; NULL where there
+     * is no such thing. */
     void *(*wiped_page)(void);
 
     /* ---- parking. Words are in shared memory. Returning early is allowed: callers look again. */

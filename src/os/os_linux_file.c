@@ -1,9 +1,9 @@
 /* os_linux_file.c - files and byte locks on Linux.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Byte locks are open-file-description locks (F_OFD_SETLK, Linux 3.15): the kernel drops them with the last descriptor of the
- * description, so also when the process is killed, and unlike POSIX locks not when some other descriptor of the file
- * is closed. */
+ * Byte locks are open-file-description locks (F_OFD_SETLK, Linux 3.15): the kernel drops them with the last
+ * descriptor of the description, so also when the process is killed, and unlike POSIX locks not when some other
+ * descriptor of the file is closed. */
 #include "os/os_linux.h"
 
 #include <dirent.h>

@@ -1,10 +1,11 @@
 /* os_linux_process.c - who a process is, and whether it has run its last instruction, from /proc.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The kernel frees a dying process's memory before it closes its files, which takes a third of a second for a gigabyte. But each
- * of its threads is marked as exiting (PF_EXITING) before that, and runs no instruction of its own from then on;
- * /proc/PID/task/TID/stat shows the mark. A process is past its end when every thread is marked. Without /proc, or from
- * another PID namespace, the answer is "nobody can tell", and callers wait for the lock's word. */
+ * The kernel frees a dying process's memory before it closes its files, which takes a third of a second for a
+ * gigabyte. But each of its threads is marked as exiting (PF_EXITING) before that, and runs no instruction of its own
+ * from then on;
+ * /proc/PID/task/TID/stat shows the mark. A process is past its end when every thread is marked. Without /proc, or
+ * from another PID namespace, the answer is "nobody can tell", and callers wait for the lock's word. */
 #include "os/os_linux.h"
 
 #include <dirent.h>

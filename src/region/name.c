@@ -1,8 +1,8 @@
 /* name.c - what names may look like, and where they lead.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A segment's file is DIRECTORY/NAME.cove. Names cannot hold '/' or begin with '.', so no name leads out of the directory or to a
- * file that is not ours by its suffix. */
+ * A segment's file is DIRECTORY/NAME.cove. Names cannot hold '/' or begin with '.', so no name leads out of the
+ * directory or to a file that is not ours by its suffix. */
 #include "region/name.h"
 
 #include "base/error.h"

@@ -18,7 +18,8 @@ int covei_name_check_object(const char *name);
 /* The path of a segment's file. 0, COVE_ENAME, or -ENAMETOOLONG for the directory. */
 int covei_name_path(char path[COVEI_PATH_MAX], const char *name);
 
-/* Split "SEGMENT/OBJECT". `segment` gets the first part; returns where the object's name begins, or NULL with a sentence. */
+/* Split "SEGMENT/OBJECT". `segment` gets the first part; returns where the object's name begins, or NULL with a
+ * sentence. */
 const char *covei_name_split(char segment[COVEI_NAME_MAX + 1], const char *full_name);
 
 /* Is the file name FILE that of a segment? `name` gets it without its suffix. */

@@ -1,11 +1,14 @@
 /* posix.c - regions as files in the directory of POSIX shared memory.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * I1  A name leads to a whole region or to none: a region is built in a nameless file (O_TMPFILE), which the kernel frees when its
- *     builder dies, and gets its name by linkat, which never replaces. So a killed builder leaves nothing.
- * I2  Where the file system has no nameless files the region is built under a name of its own, whose first byte its builder keeps
- *     locked, and renamed without replacing. A killed builder leaves that file; cove_gc knows it by its name and its free lock.
- * I3  Existing files are opened without following links, creating or waiting, and looked at before they are mapped. */
+ * I1  A name leads to a whole region or to none: a region is built in a nameless file (O_TMPFILE), which the kernel
+ *     frees when its builder dies, and gets its name by linkat, which never replaces. So a killed builder leaves
+ *     nothing.
+ * I2  Where the file system has no nameless files the region is built under a name of its own, whose first byte its
+ *     builder keeps locked, and renamed without replacing. A killed builder leaves that file; cove_gc knows it by its
+ *     name and its free lock.
+ * I3  Existing files are opened without following links, creating or waiting, and looked at before they are mapped.
+ *     */
 #include "region/region.h"
 
 #include "base/error.h"
@@ -79,7 +82,8 @@ static int lock_and_look(struct covei_building *building)
     return result;
 }
 
-/* I2: under a name of its own. The process and thread number make it unique among the living; a dead one's file is skipped. */
+/* I2: under a name of its own. The process and thread number make it unique among the living; a dead one's file is
+ * skipped. */
 static int build_named(struct covei_building *building, const char *name)
 {
     int result = -EAGAIN;

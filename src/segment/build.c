@@ -1,8 +1,9 @@
 /* build.c - making a segment: whole, with its memory, before it has a name.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The builder works in a file that nobody else can open, is its first member, and gives the file its name last, in one step that fails
- * if somebody was first. Crash: before that step nothing is left (posix.c); after it the segment is whole and has a dead member. */
+ * The builder works in a file that nobody else can open, is its first member, and gives the file its name last, in
+ * one step that fails if somebody was first. Crash: before that step nothing is left (posix.c); after it the segment
+ * is whole and has a dead member. */
 #include "segment/build.h"
 
 #include "region/region.h"
@@ -123,7 +124,8 @@ int covei_segment_build(struct cove_segment *segment, const char *path, const st
     if (result < 0)
         return result;
     segment->file = building.file;
-    /* Rights to ourselves are needed to open the second descriptor; those that were asked for come just before the name. */
+    /* Rights to ourselves are needed to open the second descriptor; those that were asked for come just before the
+     * name. */
     result = covei_os->file_set_mode(building.file, 0600);
     if (result < 0)
         (void)covei_error(result, "%s: setting its mode failed: %s", segment->name, cove_strerror(result));

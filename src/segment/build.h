@@ -5,8 +5,8 @@
 
 #include "segment/segment.h"
 
-/* Build the segment `segment->name` and name it `path`. 0, -EEXIST (somebody was first), or an error. On an error the caller
- * drops the handle; the file is closed. */
+/* Build the segment `segment->name` and name it `path`. 0, -EEXIST (somebody was first), or an error. On an error the
+ * caller drops the handle; the file is closed. */
 int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options,
                         struct covei_file_stat *stat);
 

@@ -1,11 +1,14 @@
 /* grow.c - making a segment larger while others use it.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Every member has mapped max_size bytes from the start, so growth moves nothing: the file gets longer, then one store publishes the new size.
- * Under a lock of its own, in steps of at most 4 MiB, so that nobody who only wants memory that is there waits for the kernel.
+ * Every member has mapped max_size bytes from the start, so growth moves nothing: the file gets longer, then one
+ * store publishes the new size.
+ * Under a lock of its own, in steps of at most 4 MiB, so that nobody who only wants memory that is there waits for
+ * the kernel.
  *
  * Edge G: file made larger, size stored release -> size loaded acquire, bytes touched.
- * Crash: before the store the file is longer than the size says, and the next to grow reserves the same bytes again; after it, done. */
+ * Crash: before the store the file is longer than the size says, and the next to grow reserves the same bytes again;
+ * after it, done. */
 #include "segment/segment.h"
 
 #include "region/region.h"

@@ -1,11 +1,11 @@
 /* handle.c - mapping a segment, where its parts are, and which bytes of it may be touched.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The header is looked at in a copy, before anything is mapped, and nothing that can change is read from the segment twice for one
- * decision. What is fixed (max_members, sizes of the tables) is copied into the handle.
+ * The header is looked at in a copy, before anything is mapped, and nothing that can change is read from the segment
+ * twice for one decision. What is fixed (max_members, sizes of the tables) is copied into the handle.
  *
- * I1  known_size <= the file's size, mapped_bytes and max_size_bytes: a byte below known_size can be touched. A member
- *     that scribbles a larger size into the header is found by asking the file. */
+ * I1  known_size <= the file's size, mapped_bytes and max_size_bytes: a byte below known_size can be touched. A
+ *     member that scribbles a larger size into the header is found by asking the file. */
 #include "segment/segment.h"
 
 #include <errno.h>
@@ -66,8 +66,8 @@ void covei_segment_locate(struct cove_segment *segment)
     segment->heap_at = covei_heap_offset(members);
 }
 
-/* Map max_size_bytes of address space at once, so that growth moves nothing; where the machine has no room for that, half of it, and
- * so on down to size_bytes. */
+/* Map max_size_bytes of address space at once, so that growth moves nothing; where the machine has no room for that,
+ * half of it, and so on down to size_bytes. */
 int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_t max_size_bytes)
 {
     bool writable = !(segment->flags & COVE_READONLY);

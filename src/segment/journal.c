@@ -1,16 +1,17 @@
 /* journal.c - undo records: what was there before the change that a lane is in the middle of.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Layout and invariants of the records: lane_shm.h. Why no flush or fence of the processor is needed: covei_order in base.h.
+ * Layout and invariants of the records: lane_shm.h. Why no flush or fence of the processor is needed: covei_order in
+ * base.h.
  *
  * J1  A record is whole before `tails` covers it; `tails` covers it before the bytes it keeps are changed.
- * J2  Undo puts bytes back from the newest record to the oldest. Doing all of it again, or going on in the middle, ends in the same bytes, as
- *     nobody else may change them: the locks that guard them are held until it is done.
- * J3  Only bytes that are written solely under a lock of the lane are kept. A lock word that this lane holds may lie inside such a stretch (a
- *     user saves a struct with its lock): undo leaves it as it is.
+ * J2  Undo puts bytes back from the newest record to the oldest. Doing all of it again, or going on in the middle,
+ *     ends in the same bytes, as nobody else may change them: the locks that guard them are held until it is done.
+ * J3  Only bytes that are written solely under a lock of the lane are kept. A lock word that this lane holds may lie
+ *     inside such a stretch (a user saves a struct with its lock): undo leaves it as it is.
  *
- * The inner journal has room for every change that the library makes (asserted). The outer one moves to a larger block of the heap when it
- * is full (src/heap/transaction.c). */
+ * The inner journal has room for every change that the library makes (asserted). The outer one moves to a larger
+ * block of the heap when it is full (src/heap/transaction.c). */
 #include "segment/journal.h"
 
 void covei_inner_abort(struct covei_lane *lane)

@@ -15,7 +15,8 @@
 
 static inline uint64_t covei_tails_load(const struct covei_lane_shm *shm)
 {
-    /* relaxed: written by the lane's thread, or by the owner of its recovery, who learnt of the death through the kernel. */
+    /* relaxed: written by the lane's thread, or by the owner of its recovery, who learnt of the death through the
+     * kernel. */
     return atomic_load_explicit(&shm->tails, memory_order_relaxed);
 }
 
@@ -67,8 +68,8 @@ static inline void covei_put(struct covei_lane *lane, uint64_t *field, uint64_t 
     *field = value;
 }
 
-/* One store that makes the inner change final, appends `appended` units that were written behind the outer journal's end, or
- * takes `removed` units off it. */
+/* One store that makes the inner change final, appends `appended` units that were written behind the outer journal's
+ * end, or takes `removed` units off it. */
 static inline void covei_inner_commit(struct covei_lane *lane, uint64_t appended, uint64_t removed)
 {
     uint64_t tails = covei_tails_load(lane->shm);
@@ -84,7 +85,8 @@ static inline bool covei_outer_has_room(const struct covei_lane *lane, uint64_t 
     return COVEI_TAILS_OUTER(covei_tails_load(lane->shm)) + units <= lane->outer_capacity;
 }
 
-/* Write a record at `units_ahead` behind the end of the outer journal, unseen until the length covers it. Returns its units. */
+/* Write a record at `units_ahead` behind the end of the outer journal, unseen until the length covers it. Returns its
+ * units. */
 static inline uint64_t covei_outer_write(struct covei_lane *lane, uint64_t units_ahead, enum covei_record kind,
                                          uint64_t offset, uint64_t size_bytes)
 {

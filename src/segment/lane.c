@@ -3,16 +3,17 @@
  *
  * A lane is claimed by one CAS in a dense array of owners (0 -> row + 1) and given back by one store of 0.
  *
- * Sign of life. Each lane holds a robust mutex of its owner's libc, locked by the thread while it has the lane. The kernel marks the mutex's
- * futex word (FUTEX_OWNER_DIED) and wakes a waiter when the thread ends, before it frees the process's memory, so that word
- * tells of a death of a huge process in the time that a small one takes. Which of the mutex's words it is differs by libc, so the lane
- * says where (life_at). The word is a fast path: the lock on the row's byte is the truth.
+ * Sign of life. Each lane holds a robust mutex of its owner's libc, locked by the thread while it has the lane. The
+ * kernel marks the mutex's futex word (FUTEX_OWNER_DIED) and wakes a waiter when the thread ends, before it frees the
+ * process's memory, so that word tells of a death of a huge process in the time that a small one takes. Which of the
+ * mutex's words it is differs by libc, so the lane says where (life_at). The word is a fast path: the lock on the
+ * row's byte is the truth.
  *
  * I1  owner == 0 implies I1 of lane_shm.h: the lane is clean.
  * I2  life_at != 0 only while the mutex is set up; a word of 0 says nothing.
  *
- * Crash: claimed and not used: recovery finds a clean lane of a dead row and frees it. Since a thread's robust list runs through
- * the mapping, a mapping stays until the last thread with a lane in it ended (see open.c). */
+ * Crash: claimed and not used: recovery finds a clean lane of a dead row and frees it. Since a thread's robust list
+ * runs through the mapping, a mapping stays until the last thread with a lane in it ended (see open.c). */
 #include "segment/segment.h"
 
 #include "region/region.h"
@@ -227,9 +228,9 @@ void covei_lanes_forget(void)
     covei_cache_forget(NULL);
 }
 
-/* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns the word to sleep on
- * and what it holds; NULL where there is none, or the thread has ended already: then somebody else is recovering it, and will
- * wake us. */
+/* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns
+ * the word to sleep on and what it holds; NULL where there is none, or the thread has ended already: then somebody
+ * else is recovering it, and will wake us. */
 static _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value)
 {
     if (lane >= segment->max_lanes)

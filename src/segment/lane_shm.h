@@ -1,19 +1,19 @@
 /* lane_shm.h - the bytes of a lane: one thread's journal, the locks it holds, its sign of life. Layout only.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A lane has two journals of undo records. The inner one is for changes inside the library (heap, directory), which are short; the
- * outer one is for the user's transaction. `tails` holds the lengths of both and the phase, so that one store commits an inner change
- * and appends what would undo it to the outer journal:
+ * A lane has two journals of undo records. The inner one is for changes inside the library (heap, directory), which
+ * are short; the outer one is for the user's transaction. `tails` holds the lengths of both and the phase, so that
+ * one store commits an inner change and appends what would undo it to the outer journal:
  *
  *     63                      20 19   16 15              0
  *     | outer length (8 bytes) | phase  | inner length    |     lengths in units of 8 bytes
  *
- * A record is the old bytes, padded to 8, then a footer of two units: {offset | kind << 56} and {length in bytes}. It counts
- * once the length in `tails` covers it, which is stored after it. Undo goes from the newest to the oldest.
+ * A record is the old bytes, padded to 8, then a footer of two units: {offset | kind << 56} and {length in bytes}. It
+ * counts once the length in `tails` covers it, which is stored after it. Undo goes from the newest to the oldest.
  *
  * I1  A lane whose owner word is 0 has tails 0, holds no lock and has no journal block.
- * I2  Every lock word that names this lane has its offset in held[] (0: an empty place): it is there before the word is taken, and until
- *     after it is given back. */
+ * I2  Every lock word that names this lane has its offset in held[] (0: an empty place): it is there before the word
+ *     is taken, and until after it is given back. */
 #ifndef COVEI_SEGMENT_LANE_SHM_H
 #define COVEI_SEGMENT_LANE_SHM_H
 

@@ -4,18 +4,20 @@
  *     63          32 31       30          29        0
  *     | generation   | WAITERS | RECOVERED | lane + 1 |    0 in the low half: free
  *
- * The low half is the futex. One CAS takes the word and names the owner; one addition gives it back, with a generation one higher,
- * so that a word that was seen names one holding for ever.
+ * The low half is the futex. One CAS takes the word and names the owner; one addition gives it back, with a
+ * generation one higher, so that a word that was seen names one holding for ever.
  *
  * I1  A word names a lane only while that lane's held[] has its offset (see covei_lock_take).
- * I2  A word that names a dead lane is changed by nobody but the owner of that member's recovery, save for the WAITERS bit.
+ * I2  A word that names a dead lane is changed by nobody but the owner of that member's recovery, save for the
+ *     WAITERS bit.
  * I3  RECOVERED is set only on a free word, by recovery, and cleared by the next to take it.
  * Edge U: store by the holder, addition release -> CAS acquire, load by the next.
  *
- * Progress: blocking. A waiter spins briefly, then sleeps on the word and on its owner's sign of life together, in slices, since a wake-up can
- * be lost: its sender may be killed between the addition and the wake, or the woken one before it takes the word.
- * Crash: dead with an entry and without the word: nothing. With the word: recovery puts back what was changed under it, then frees
- * it with RECOVERED. Dead after the addition: free. */
+ * Progress: blocking. A waiter spins briefly, then sleeps on the word and on its owner's sign of life together, in
+ * slices, since a wake-up can be lost: its sender may be killed between the addition and the wake, or the woken one
+ * before it takes the word.
+ * Crash: dead with an entry and without the word: nothing. With the word: recovery puts back what was changed under
+ * it, then frees it with RECOVERED. Dead after the addition: free. */
 #include "segment/segment.h"
 
 #include <errno.h>
@@ -41,7 +43,8 @@ uint32_t covei_lock_place(const struct covei_lane_shm *shm, uint64_t offset)
 bool covei_lane_holds(const struct covei_lane_shm *shm)
 {
     for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
-        if (atomic_load_explicit(&shm->held[place], memory_order_relaxed) != 0) /* for its own process, or for people */
+        /* for its own process, or for people */
+        if (atomic_load_explicit(&shm->held[place], memory_order_relaxed) != 0)
             return true;
     return false;
 }

@@ -1,12 +1,14 @@
 /* open.c - opening and closing segments; one handle a segment in a process.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Open: look the name up; where there is a file, check a copy of its header, map it, and join under the life-cycle byte (shared), after looking
- * whether the name still leads to this file. Where there is none, build one. Whoever loses a race goes round again, until the timeout.
+ * Open: look the name up; where there is a file, check a copy of its header, map it, and join under the life-cycle
+ * byte (shared), after looking whether the name still leads to this file. Where there is none, build one. Whoever
+ * loses a race goes round again, until the timeout.
  * Between removal's mark and the loss of the name its maker may die; whoever finds the mark takes the name away.
  *
- * Close: what was opened in it, this thread's lane, the row. A thread with a lane has a robust mutex in the mapping, whose place the kernel and
- * libc remember until the thread ends; so the mapping and the row stay (LINGERING) until the last such thread is gone.
+ * Close: what was opened in it, this thread's lane, the row. A thread with a lane has a robust mutex in the mapping,
+ * whose place the kernel and libc remember until the thread ends; so the mapping and the row stay (LINGERING) until
+ * the last such thread is gone.
  *
  * Crash: joined or not; closed or a dead member, which others recover. */
 #include "region/region.h"
@@ -142,7 +144,8 @@ int covei_segment_join(struct cove_segment *segment)
         return result;
     segment->may_fence = covei_os->fence_register() == 0;
     if (!segment->may_fence)
-        /* Nobody can fence us from outside, so senders see this and fence themselves. release: before our first message. */
+        /* Nobody can fence us from outside, so senders see this and fence themselves. release: before our first
+         * message. */
         atomic_store_explicit(&segment->header->must_fence, 1, memory_order_release);
     return 0;
 }
@@ -230,8 +233,8 @@ int covei_finish_removal(const char *name, const char *path, int64_t deadline)
 
 /* ---- open */
 
-/* The handle that this process has of that file already and that can be opened once more: open, or lingering. A handle that is still
- * being opened has no inode yet; one that is closing is left alone. Under the registry's lock. */
+/* The handle that this process has of that file already and that can be opened once more: open, or lingering. A
+ * handle that is still being opened has no inode yet; one that is closing is left alone. Under the registry's lock. */
 static struct cove_segment *find_handle(const struct covei_file_stat *stat)
 {
     struct cove_segment *segment = covei_registry;
@@ -443,8 +446,8 @@ static void store_lingering(struct cove_segment *segment)
                           memory_order_release);
 }
 
-/* No longer a member. LAST_OUT: whoever finds that no living member is left takes the name away; two that go at once do so one after the
- * other, so that one of them finds it. */
+/* No longer a member. LAST_OUT: whoever finds that no living member is left takes the name away; two that go at once
+ * do so one after the other, so that one of them finds it. */
 static void stop_being_member(struct cove_segment *segment)
 {
     char path[COVEI_PATH_MAX];
@@ -459,7 +462,8 @@ static void stop_being_member(struct cove_segment *segment)
     covei_life_cycle_unlock(segment->lock_file);
 }
 
-/* Nobody has it open and no thread has a lane: the handle ends. True for exactly one caller. Under the registry's lock. */
+/* Nobody has it open and no thread has a lane: the handle ends. True for exactly one caller. Under the registry's
+ * lock. */
 static bool ends_now(struct cove_segment *segment)
 {
     if (segment->opens != 0 || segment->lane_count != 0 || segment->closing || segment->inode == 0)

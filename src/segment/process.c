@@ -1,13 +1,15 @@
 /* process.c - what Cove keeps for a process and for each of its threads: handles, lanes, and the answer to fork.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A forked child is not its parent: it has no row, no lane, and must drop the parent's lock descriptors at once, or the parent would
- * seem to live as long as the child. The atfork handler does that. A fork that goes around the handlers (a raw clone) is
- * found by a word that the kernel zeroes in every child: each handle remembers the word's value (the epoch) of the process
- * that opened it. What the shortest paths look at (struct covei_cache) lies in such memory as well.
+ * A forked child is not its parent: it has no row, no lane, and must drop the parent's lock descriptors at once, or
+ * the parent would seem to live as long as the child. The atfork handler does that. A fork that goes around the
+ * handlers (a raw clone) is found by a word that the kernel zeroes in every child: each handle remembers the word's
+ * value (the epoch) of the process that opened it. What the shortest paths look at (struct covei_cache) lies in such
+ * memory as well.
  *
- * A thread that ends gives its lanes back through a pthread key's destructor; if it ends holding locks, or inside a transaction,
- * it is rolled back as if it had died. The library is linked with -z nodelete, so the destructor outlives dlclose. */
+ * A thread that ends gives its lanes back through a pthread key's destructor; if it ends holding locks, or inside a
+ * transaction, it is rolled back as if it had died. The library is linked with -z nodelete, so the destructor
+ * outlives dlclose. */
 #include "segment/segment.h"
 
 #include <errno.h>

@@ -2,18 +2,22 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * Two parts, since the first must wait for nothing: it runs inside a wait for a lock.
- *   Locks   for each lane of the dead member: undo the inner journal, undo the outer one, store the phase, free the locks, waking all.
- *   Settle  blocks allocated or doomed in its transactions, objects that it had open, blocks that were its own, its lanes, its row.
- *           This takes the locks of directory and heap in the recoverer's own name. Whoever did only the first part notes a debt
- *           and pays it at the end of its call, when it holds no lock of the library's.
+ *   Locks   for each lane of the dead member: undo the inner journal, undo the outer one, store the phase, free the
+ *   locks, waking all.
+ *   Settle  blocks allocated or doomed in its transactions, objects that it had open, blocks that were its own, its
+ *   lanes, its row.
+ *           This takes the locks of directory and heap in the recoverer's own name. Whoever did only the first part
+ *           notes a debt and pays it at the end of its call, when it holds no lock of the library's.
  *
- * I1  One recoverer a row at a time: it holds the row's recovery byte, which the kernel drops when the recoverer dies, and within a
- *     process a mark in the handle (a process does not see its own locks).
- * I2  Each step can be done again from the start by the next recoverer: undo is idempotent (journal.c), locks are freed only where they still
- *     name the lane, settling takes its records off one by one together with their effects.
+ * I1  One recoverer a row at a time: it holds the row's recovery byte, which the kernel drops when the recoverer
+ *     dies, and within a process a mark in the handle (a process does not see its own locks).
+ * I2  Each step can be done again from the start by the next recoverer: undo is idempotent (journal.c), locks are
+ *     freed only where they still name the lane, settling takes its records off one by one together with their
+ *     effects.
  * I3  A row is given away only when nothing of the dead member is left: its lanes are clean, its blocks freed.
  *
- * A dead lane is proved dead by its sign of life (its thread ran its last instruction) or by its row's byte; a dead member by the byte, or by /proc. */
+ * A dead lane is proved dead by its sign of life (its thread ran its last instruction) or by its row's byte; a dead
+ * member by the byte, or by /proc. */
 #include "segment/segment.h"
 
 #include <errno.h>
@@ -316,7 +320,8 @@ void covei_recover_some(struct cove_segment *segment, uint32_t most)
         looked++;
         (void)recover_if_dead(segment, row); /* whoever needs it meets the error itself */
     }
-    atomic_store_explicit(&header->scan_hint, (start + step) % segment->max_members, memory_order_relaxed); /* a hint */
+    /* a hint */
+    atomic_store_explicit(&header->scan_hint, (start + step) % segment->max_members, memory_order_relaxed);
 }
 
 int64_t covei_recover_all(struct cove_segment *segment)

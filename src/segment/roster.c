@@ -1,21 +1,22 @@
 /* roster.c - the members of a segment: rows, and who of them lives.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A row's word of state and generation says whether it is taken; the lock on the row's byte says whether its member lives. The kernel
- * drops that lock when the process dies, however it dies, and in every PID namespace, and no number in it can be used
- * again by somebody else.
+ * A row's word of state and generation says whether it is taken; the lock on the row's byte says whether its member
+ * lives. The kernel drops that lock when the process dies, however it dies, and in every PID namespace, and no number
+ * in it can be used again by somebody else.
  *
  * I1  A row becomes ATTACHED only by a process that holds the row's byte.
  * I2  A row is used again only when it is FREE or RECOVERED and its byte is free.
- * I3  Each member that takes a row makes its generation one more, so {row, generation} names one member for ever (2^32 of them).
+ * I3  Each member that takes a row makes its generation one more, so {row, generation} names one member for ever
+ *     (2^32 of them).
  *
- * Order of taking: find a row by its word (never by asking the kernel about each: that costs microseconds a row when the file has a
- * thousand locks), lock its byte, look at the word again, describe ourselves, store ATTACHED.
- * Crash: before that store the row was never taken; after it the row names a dead member, which is recovered. Leaving is one store, FREE,
- * before the byte is dropped.
+ * Order of taking: find a row by its word (never by asking the kernel about each: that costs microseconds a row when
+ * the file has a thousand locks), lock its byte, look at the word again, describe ourselves, store ATTACHED.
+ * Crash: before that store the row was never taken; after it the row names a dead member, which is recovered. Leaving
+ * is one store, FREE, before the byte is dropped.
  *
- * A process does not see its own locks through the description that holds them, so asking goes through `file`, another description, which
- * does. */
+ * A process does not see its own locks through the description that holds them, so asking goes through `file`,
+ * another description, which does. */
 #include "segment/segment.h"
 
 #include "region/region.h"
@@ -30,7 +31,8 @@ bool covei_row_used(uint64_t word)
     return state == COVEI_ROW_ATTACHED || state == COVEI_ROW_LINGERING;
 }
 
-/* Memory for rows [0, count), which are holes of the file at first. Doing it again, or dying in between, changes nothing. */
+/* Memory for rows [0, count), which are holes of the file at first. Doing it again, or dying in between, changes
+ * nothing. */
 static int make_rows_ready(struct cove_segment *segment, uint32_t count)
 {
     struct covei_header_shm *header = segment->header;

@@ -1,7 +1,9 @@
-/* segment.h - one process's handle to a segment, and what the files of this layer offer each other and the layers above.
+/* segment.h - one process's handle to a segment, and what the files of this layer offer each other and the layers
+ * above.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Process-wide order of mutexes: covei_registry (all handles) before segment->mutex. Neither is held while waiting for shared locks. */
+ * Process-wide order of mutexes: covei_registry (all handles) before segment->mutex. Neither is held while waiting
+ * for shared locks. */
 #ifndef COVEI_SEGMENT_SEGMENT_H
 #define COVEI_SEGMENT_SEGMENT_H
 
@@ -82,14 +84,15 @@ struct covei_lane {
 
 /* ---- process.c: threads, forks */
 
-/* Which segment this thread used last. It lies in memory that the kernel zeroes in a forked child, however it was forked, so that one comparison
- * tells both whose segment it is and whose process. */
+/* Which segment this thread used last. It lies in memory that the kernel zeroes in a forked child, however it was
+ * forked, so that one comparison tells both whose segment it is and whose process. */
 struct covei_cache {
     struct cove_segment *segment;
     uint64_t unused[7]; /* a cache line each */
 };
 
-/* `shm`, `id` and `lane` are about the segment that the cache names; they stand here, a load nearer, for the shortest paths. */
+/* `shm`, `id` and `lane` are about the segment that the cache names; they stand here, a load nearer, for the shortest
+ * paths. */
 struct covei_thread {
     struct covei_cache *cache;
     struct covei_lane_shm *shm;
@@ -203,7 +206,8 @@ void covei_lanes_forget(void);
 _Atomic uint32_t *covei_lane_life(struct covei_lane_shm *shm);
 bool covei_lane_died(struct covei_lane_shm *shm);
 #define COVEI_NO_LANE UINT32_MAX
-/* Sleep while *word == expected, but not longer than slice_ns, nor beyond the death of the thread that has lane `lane`. */
+/* Sleep while *word == expected, but not longer than slice_ns, nor beyond the death of the thread that has lane
+ * `lane`. */
 void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected, uint32_t lane,
                  int64_t slice_ns);
 
@@ -224,7 +228,8 @@ bool covei_lane_holds(const struct covei_lane_shm *shm); /* any lock */
 uint32_t *covei_lock_futex(_Atomic uint64_t *word);
 
 /* The shortest way to take a free word: false where it is not free, or the lane's first place is in use.
- * The place in held[] is filled before the word is taken and emptied after it is given back: whoever finds the word naming a dead lane finds it there. */
+ * The place in held[] is filled before the word is taken and emptied after it is given back: whoever finds the word
+ * naming a dead lane finds it there. */
 static inline bool covei_lock_try(struct covei_lane_shm *shm, uint64_t id, uint64_t offset, _Atomic uint64_t *word)
 {
     if (COVEI_UNLIKELY(atomic_load_explicit(&shm->held[0], memory_order_relaxed) !=
@@ -294,7 +299,8 @@ bool covei_outer_read(const struct cove_segment *segment, const struct covei_lan
                       struct covei_entry *entry);
 /* Make a record of another lane say nothing, as part of this lane's inner change. */
 void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry);
-/* Put the bytes back; the journal's lengths and phase follow. Idempotent. For the owner of the lane, or of its recovery. */
+/* Put the bytes back; the journal's lengths and phase follow. Idempotent. For the owner of the lane, or of its
+ * recovery. */
 void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
 void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
 void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase);
@@ -305,21 +311,22 @@ const char *covei_journal_check(const struct cove_segment *segment, const struct
 
 /* End whatever this thread's lane is in the middle of, as if it had died. */
 void covei_lane_roll_back(struct covei_lane *lane);
-/* Put back what the outer journal holds and free the locks, except those whose places are in the mask `keep`; blocks are left to
- * settle_lane. */
+/* Put back what the outer journal holds and free the locks, except those whose places are in the mask `keep`; blocks
+ * are left to settle_lane. */
 void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags);
 
-/* Free the locks of a dead lane, after putting back what it had changed under them. Waits for nothing. Returns true if it was dead and is
- * done; the rest of its member is noted as a debt. */
+/* Free the locks of a dead lane, after putting back what it had changed under them. Waits for nothing. Returns true
+ * if it was dead and is done; the rest of its member is noted as a debt. */
 bool covei_recover_locks(struct cove_segment *segment, uint32_t lane_index);
 /* Recover a member that has died, and lanes whose thread has. Returns 1 if there was something to do, 0, or an error. */
 int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns);
-/* Recover what is left in the row that this process holds the byte of, but has not taken yet: who claims a row that is not empty
- * recovers it first. */
+/* Recover what is left in the row that this process holds the byte of, but has not taken yet: who claims a row that
+ * is not empty recovers it first. */
 int covei_recover_inherited(struct covei_lane *worker);
 /* Free lanes of the dead that hold nothing but locks. For a thread that finds no lane, and so cannot be a worker. */
 bool covei_recover_free_lanes(struct cove_segment *segment);
-/* Pay the debts, waiting for internal locks only briefly. Called at the end of public calls that hold no internal lock. */
+/* Pay the debts, waiting for internal locks only briefly. Called at the end of public calls that hold no internal
+ * lock. */
 void covei_recover_debts(struct covei_lane *worker);
 /* Look at up to `most` rows, going on where the last look of any member ended. */
 void covei_recover_some(struct cove_segment *segment, uint32_t most);
@@ -336,8 +343,9 @@ struct covei_upper {
     uint32_t signature; /* of the layouts of heap and directory */
     uint64_t features; /* types that this library knows: bit n, type n */
     void (*format)(struct cove_segment *segment); /* roots of heap and directory in a segment that is being built */
-    /* Perform what `target`'s outer journal says about blocks in its phase, and give its journal blocks back; its tails are 0 then. 0 or an
-     * error (nothing is lost: it is done again). Takes the heap's lock in the worker's name. */
+    /* Perform what `target`'s outer journal says about blocks in its phase, and give its journal blocks back; its
+     * tails are 0 then. 0 or an error (nothing is lost: it is done again). Takes the heap's lock in the worker's
+     * name. */
     int (*settle_lane)(struct covei_lane *worker, struct covei_lane_shm *target);
     /* Free the blocks that belong to the row's member. */
     int (*settle_row)(struct covei_lane *worker, uint32_t row);

@@ -10,8 +10,9 @@
  *    ..     lanes                   struct covei_lane_shm [max_lanes] (lane_shm.h)
  *    ..     heap                    up to size_bytes; grows
  *
- * Each part begins on a page. Everything is where max_members says, so no offset has to be believed. The pages of rows and lanes are
- * holes of the file until they are needed: rows_ready and lanes_ready say how many have memory behind them.
+ * Each part begins on a page. Everything is where max_members says, so no offset has to be believed. The pages of
+ * rows and lanes are holes of the file until they are needed: rows_ready and lanes_ready say how many have memory
+ * behind them.
  * All numbers are little-endian. */
 #ifndef COVEI_SEGMENT_SEGMENT_SHM_H
 #define COVEI_SEGMENT_SEGMENT_SHM_H

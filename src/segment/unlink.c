@@ -1,11 +1,11 @@
 /* unlink.c - removing segments, and clearing up after the dead.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Removing: under the life-cycle byte (exclusive), mark the header REMOVED, then take the name away, if it still leads to the file that was
- * looked at. Crash between the two: whoever opens the name next finishes (open.c).
+ * Removing: under the life-cycle byte (exclusive), mark the header REMOVED, then take the name away, if it still
+ * leads to the file that was looked at. Crash between the two: whoever opens the name next finishes (open.c).
  *
- * cove_gc touches only files of its own user, takes their names from the directory and never from shared bytes, and removes only what has
- * nobody: LAST_OUT segments without living members, and files that a builder died over. */
+ * cove_gc touches only files of its own user, takes their names from the directory and never from shared bytes, and
+ * removes only what has nobody: LAST_OUT segments without living members, and files that a builder died over. */
 #include "region/region.h"
 #include "segment/build.h"
 
@@ -174,8 +174,8 @@ static int gc_segment(const char *name, void *context)
     return 0;
 }
 
-/* A file that somebody died over while building it: its builder's lock is gone. We hold the lock while we remove it, so that a
- * builder who has only just made its file finds it locked and takes another name. */
+/* A file that somebody died over while building it: its builder's lock is gone. We hold the lock while we remove it,
+ * so that a builder who has only just made its file finds it locked and takes another name. */
 static int gc_debris(const char *file_name, void *context)
 {
     struct gc *gc = context;

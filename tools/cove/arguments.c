@@ -1,0 +1,215 @@
+/* arguments.c - from the words of the command line to values.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * popt takes the options out, wherever they stand. Every wrong word gets a sentence and status 2. */
+#include "cli.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static poptContext context;
+static const char *no_names[] = {NULL};
+
+static int help_wanted;
+static const struct poptOption help_option[] = {
+    {"help", 'h', POPT_ARG_NONE, &help_wanted, 0, "say how this verb is used", NULL}, POPT_TABLEEND};
+static const struct poptOption no_options[] = {POPT_TABLEEND};
+
+/* popt wants one table: the verb's own, included, and --help. popt does not write to it. */
+static void join_tables(struct poptOption table[3], const struct poptOption *options)
+{
+    const struct poptOption *parts[2] = {options ? options : no_options, help_option};
+    for (int i = 0; i < 2; i++)
+        table[i] = (struct poptOption){.argInfo = POPT_ARG_INCLUDE_TABLE, .arg = (void *)(uintptr_t)parts[i]};
+    table[2] = (struct poptOption)POPT_TABLEEND;
+}
+
+static int bad_option(const struct cli_verb *verb, int code)
+{
+    const char *word = poptBadOption(context, POPT_BADOPTION_NOALIAS);
+    const char *wrong = code == POPT_ERROR_BADOPT        ? "there is no such option"
+                        : code == POPT_ERROR_NOARG       ? "this option wants a value"
+                        : code == POPT_ERROR_UNWANTEDARG ? "this option takes no value"
+                                                         : poptStrerror(code);
+    cli_say(word, "%s; 'cove help %s' lists the options", wrong, verb->name);
+    return CLI_USE;
+}
+
+static int check_count(const struct cli_verb *verb, const struct cli_call *call)
+{
+    if (call->name_count < verb->least) {
+        cli_say(verb->name, "a name is missing; use: cove %s %s", verb->name, verb->arguments);
+        return CLI_USE;
+    }
+    if (verb->most >= 0 && call->name_count > verb->most) {
+        cli_say(call->names[verb->most], "one word too many; use: cove %s %s", verb->name, verb->arguments);
+        return CLI_USE;
+    }
+    return -1;
+}
+
+int cli_parse(const struct cli_verb *verb, int argc, const char **argv, struct cli_call *call)
+{
+    static struct poptOption table[3];
+    join_tables(table, verb->options);
+    context = poptGetContext("cove", argc, argv, table, 0);
+    if (!context) {
+        cli_say(verb->name, "no memory");
+        return CLI_FAILED;
+    }
+    int code = poptGetNextOpt(context);
+    if (code < -1)
+        return bad_option(verb, code);
+    if (help_wanted) {
+        cli_help(verb);
+        return CLI_DONE;
+    }
+    const char **names = poptGetArgs(context);
+    *call = (struct cli_call){.verb = verb->name, .names = names ? names : no_names};
+    while (call->names[call->name_count])
+        call->name_count++;
+    return check_count(verb, call);
+}
+
+void cli_parse_done(void)
+{
+    context = poptFreeContext(context);
+}
+
+static void print_options(const struct poptOption *option)
+{
+    for (; option->longName; option++) {
+        char left[64];
+        (void)snprintf(left, sizeof left, "--%s%s%s", option->longName, option->argDescrip ? " " : "",
+                       option->argDescrip ? option->argDescrip : "");
+        if (option->shortName)
+            printf("  -%c, %-24s %s\n", option->shortName, left, option->descrip);
+        else
+            printf("      %-24s %s\n", left, option->descrip);
+    }
+}
+
+void cli_help(const struct cli_verb *verb)
+{
+    printf("cove %s - %s\n\nusage: cove %s %s%s\n\n", verb->name, verb->summary, verb->name, verb->arguments,
+           verb->options ? " [OPTIONS]" : "");
+    if (verb->options)
+        print_options(verb->options);
+    print_options(help_option);
+    if (verb->text)
+        printf("\n%s\n", verb->text);
+}
+
+/* The number at the head of a word, with up to nine decimals, as a count of `unit`s; the units' names are what is left.
+ * Returns false for what is no number. */
+static bool read_decimal(const char *word, uint64_t *whole, uint64_t *billionths, const char **rest)
+{
+    if (*word < '0' || *word > '9')
+        return false;
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(word, &end, 10);
+    if (errno)
+        return false;
+    *whole = value;
+    *billionths = 0;
+    if (*end == '.') {
+        uint64_t weight = 100000000;
+        for (end++; *end >= '0' && *end <= '9'; end++, weight /= 10)
+            *billionths += weight * (uint64_t)(*end - '0');
+    }
+    *rest = end;
+    return true;
+}
+
+static bool scale(uint64_t whole, uint64_t billionths, uint64_t unit, uint64_t limit, uint64_t *value)
+{
+    if (whole > limit / unit)
+        return false;
+    uint64_t part = (uint64_t)((long double)billionths * (long double)unit / 1e9L);
+    *value = whole * unit + part;
+    return *value >= part && *value <= limit;
+}
+
+bool cli_size(const char *option, const char *word, uint64_t *size_bytes)
+{
+    static const char letters[] = "KMGT";
+    uint64_t whole, billionths, unit = 1;
+    const char *rest;
+    if (!read_decimal(word, &whole, &billionths, &rest))
+        goto wrong;
+    const char *letter = *rest ? strchr(letters, *rest == 'k' ? 'K' : *rest) : NULL;
+    if (letter) {
+        unit = UINT64_C(1024) << (10 * (letter - letters));
+        rest++;
+        rest += strncmp(rest, "iB", 2) == 0 ? 2 : 0;
+    }
+    if (*rest == '\0' && scale(whole, billionths, unit, INT64_MAX, size_bytes) && *size_bytes > 0)
+        return true;
+wrong:
+    cli_say(option, "'%s' is not a size; say 4096, 64K, 16M or 2G", word);
+    return false;
+}
+
+bool cli_timeout(const char *option, const char *word, int64_t *timeout_ns)
+{
+    static const struct {
+        const char *name;
+        uint64_t ns;
+    } units[] = {{"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {"m", 60000000000}, {"h", 3600000000000}};
+    if (strcmp(word, "forever") == 0) {
+        *timeout_ns = COVE_FOREVER;
+        return true;
+    }
+    uint64_t whole, billionths, ns;
+    const char *rest;
+    bool number = read_decimal(word, &whole, &billionths, &rest);
+    if (number && *rest == '\0' && whole == 0 && billionths == 0) {
+        *timeout_ns = COVE_NOWAIT;
+        return true;
+    }
+    for (size_t i = 0; number && i < sizeof units / sizeof *units; i++)
+        if (strcmp(rest, units[i].name) == 0 && scale(whole, billionths, units[i].ns, INT64_MAX - 1, &ns)) {
+            *timeout_ns = (int64_t)ns;
+            return true;
+        }
+    cli_say(option, "'%s' is not a time; say 200ms, 3s, 0 or forever", word);
+    return false;
+}
+
+bool cli_mode(const char *option, const char *word, uint32_t *mode)
+{
+    char *end;
+    unsigned long value = strtoul(word, &end, 8);
+    if (*word < '0' || *word > '7' || *end || value == 0 || value > 0777) {
+        cli_say(option, "'%s' is not a mode; say it in octal: 600, 660, 644", word);
+        return false;
+    }
+    *mode = (uint32_t)value;
+    return true;
+}
+
+const char *cli_name_parse(const char *name, struct cli_name *parts)
+{
+    const char *slash = strchr(name, '/');
+    size_t segment_length = slash ? (size_t)(slash - name) : strlen(name);
+    const char *object = slash ? slash + 1 : "";
+    size_t object_length = strlen(object);
+    if (segment_length >= sizeof parts->segment || object_length >= sizeof parts->object)
+        return "the name is too long; each part may have 200 bytes";
+    if (slash && (object_length == 0 || object[object_length - 1] == '/' || *object == '/' || strstr(object, "//")))
+        return "a name is SEGMENT or SEGMENT/OBJECT, and a '/' stands between two other characters";
+    memcpy(parts->segment, name, segment_length);
+    parts->segment[segment_length] = '\0';
+    memcpy(parts->object, object, object_length + 1);
+    return NULL;
+}
+
+bool cli_name_split(const char *name, struct cli_name *parts)
+{
+    const char *wrong = cli_name_parse(name, parts);
+    if (wrong)
+        cli_say(name, "%s", wrong);
+    return !wrong;
+}
