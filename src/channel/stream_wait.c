@@ -179,10 +179,10 @@ static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes,
         covei_stream_publish(stream); /* a writer that waits for room must know all that is free before we sleep */
     int64_t slice = OWNED_SLICE_NS;
     for (bool first = true;; first = false) {
+        if (ready(stream, bytes) || reader_has_gone(stream))
+            return 0;
         struct peer peer = find_peer(stream);
         if ((!first || looks_dead(stream, peer)) && bury_peer(stream, peer))
-            return 0;
-        if (ready(stream, bytes) || reader_has_gone(stream))
             return 0;
         int64_t left = covei_wait_left(deadline);
         if (left == 0)

@@ -27,7 +27,8 @@ static void zero_to(struct cove_stream *stream, uint64_t to)
     }
 }
 
-/* I2: the header at `position`, where the next record will begin, becomes 0 before what lies below it is published. */
+/* I2: the header at `position`, where the next record will begin, becomes 0 before what lies below it is published.
+ * */
 static inline void zero_next(struct cove_stream *stream, uint64_t position)
 {
     if (stream->zeroed < position + COVEI_STREAM_HEADER) {

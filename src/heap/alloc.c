@@ -37,7 +37,8 @@ static int give_up(struct covei_lane *lane)
                        lane->segment->name, lane->segment->name);
 }
 
-/* Under the heap's lock: a block, taking in new memory where the segment has grown. 1, 0 (none fits), COVE_ECORRUPT. */
+/* Under the heap's lock: a block, taking in new memory where the segment has grown. 1, 0 (none fits), COVE_ECORRUPT.
+ * */
 static int take_or_absorb(struct covei_lane *lane, uint64_t size_bytes, uint64_t alignment, uint32_t owner,
                           uint64_t *offset)
 {

@@ -26,7 +26,8 @@ int covei_block_take(struct covei_lane *lane, uint64_t size_bytes, uint64_t alig
 int covei_block_give(struct covei_lane *lane, uint64_t offset);
 int covei_block_keep(struct covei_lane *lane, uint64_t offset);
 int covei_block_doom(struct covei_lane *lane, uint64_t offset, bool doomed);
-/* Its member goes, but it is doomed: it no longer belongs to the member, and is freed also if the dooming is undone. */
+/* Its member goes, but it is doomed: it no longer belongs to the member, and is freed also if the dooming is undone.
+ * */
 int covei_block_orphan(struct covei_lane *lane, uint64_t offset);
 /* The list that a free block of that size belongs to, as an index into `heads`. */
 uint32_t covei_block_list(uint64_t size_bytes);

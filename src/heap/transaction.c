@@ -162,7 +162,8 @@ int covei_abort(struct covei_lane *lane)
 
 /* ---- settling */
 
-/* Take the last record off `target`'s outer journal, in the same step as what else is in the worker's inner journal. */
+/* Take the last record off `target`'s outer journal, in the same step as what else is in the worker's inner journal.
+ * */
 static void commit_without(struct covei_lane *worker, struct covei_lane_shm *target, uint64_t units)
 {
     if (target == worker->shm) {

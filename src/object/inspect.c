@@ -210,7 +210,8 @@ static void check_lanes(const struct cove_segment *segment, struct covei_finding
     }
 }
 
-/* A word of the library's own that names a lane must stand in that lane's list, unless it is just being given back. */
+/* A word of the library's own that names a lane must stand in that lane's list, unless it is just being given back.
+ * */
 static void check_lock(const struct cove_segment *segment, const char *what, const _Atomic uint64_t *word,
                        struct covei_findings *findings)
 {

@@ -17,14 +17,16 @@ struct covei_type {
     uint32_t id;
     const char *name;
     uint64_t alignment; /* of its memory */
-    /* Fill fresh memory, zeroed, that nobody else sees yet. `parameters` are the type's own. NULL: zeros are right. */
+    /* Fill fresh memory, zeroed, that nobody else sees yet. `parameters` are the type's own. NULL: zeros are right.
+     * */
     void (*format)(struct cove_segment *segment, void *object, uint64_t size_bytes, const void *parameters);
     /* Are its fixed fields believable in `size_bytes` of memory? NULL: anything is. */
     bool (*sound)(const struct cove_segment *segment, const void *object, uint64_t size_bytes);
     /* A read-only fsck; safe on any bytes. */
     void (*check)(const struct cove_segment *segment, const char *name, const void *object, uint64_t size_bytes,
                   struct covei_findings *findings);
-    /* The member {row, generation} is gone for good: take back what it held. Must not wait for anything. Idempotent. */
+    /* The member {row, generation} is gone for good: take back what it held. Must not wait for anything. Idempotent.
+     * */
     void (*recover)(struct cove_segment *segment, void *object, uint64_t size_bytes, uint32_t row, uint32_t generation);
     /* "capacity=1048576 unread=17": what it says of itself; safe on any bytes. */
     void (*describe)(const struct cove_segment *segment, const void *object, uint64_t size_bytes, char *text,

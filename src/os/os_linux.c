@@ -1,7 +1,8 @@
 /* os_linux.c - the Linux port: mappings, parking, ordering, time; and the table itself.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Parking uses shared futexes: the kernel keys them by inode and offset, so each process may map the word anywhere. */
+ * Parking uses shared futexes: the kernel keys them by inode and offset, so each process may map the word anywhere.
+ * */
 #include "os/os_linux.h"
 
 #include <errno.h>

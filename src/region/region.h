@@ -26,7 +26,8 @@ struct covei_building {
 /* Begin one in the directory that segments live in. 0 or an error with a sentence. */
 int covei_region_build(struct covei_building *building, const char *name);
 
-/* Give it its name, in one step that fails with -EEXIST if somebody was first. The file then belongs to the caller. */
+/* Give it its name, in one step that fails with -EEXIST if somebody was first. The file then belongs to the caller.
+ * */
 int covei_region_publish(struct covei_building *building, const char *name, const char *path);
 
 /* Drop it; nothing stays. The file is closed. */

@@ -10,6 +10,9 @@
 int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options,
                         struct covei_file_stat *stat);
 
+/* Read and verify a copy of the header of a file that is not mapped yet. */
+int covei_header_read(int file, const char *name, struct covei_header_shm *header);
+
 /* Become a member: take a row, register for being fenced. */
 int covei_segment_join(struct cove_segment *segment);
 

@@ -150,14 +150,18 @@ int covei_segment_join(struct cove_segment *segment)
     return 0;
 }
 
-static int read_header(struct cove_segment *segment, const struct covei_file_stat *stat,
-                       struct covei_header_shm *header)
+int covei_header_read(int file, const char *name, struct covei_header_shm *header)
 {
+    struct covei_file_stat stat;
     memset(header, 0, sizeof *header);
-    int64_t count = covei_os->file_read_at(segment->file, header, sizeof *header, 0);
+    int64_t count = covei_os->file_read_at(file, header, sizeof *header, 0);
     if (count < 0)
-        return covei_error((int)count, "%s: reading its file failed: %s", segment->name, cove_strerror((int)count));
-    return covei_header_verify(header, segment->name, count < (int64_t)sizeof *header ? 0 : stat->size_bytes);
+        return covei_error((int)count, "%s: reading its file failed: %s", name, cove_strerror((int)count));
+    /* After the header: the file grows before the header says so. */
+    int result = covei_os->file_stat(file, &stat);
+    if (result < 0)
+        return covei_error(result, "%s: looking at its file failed: %s", name, cove_strerror(result));
+    return covei_header_verify(header, name, count < (int64_t)sizeof *header ? 0 : stat.size_bytes);
 }
 
 static int check_features(const struct cove_segment *segment, const struct covei_header_shm *header)
@@ -193,7 +197,7 @@ static int join_named(struct cove_segment *segment, const char *path, const stru
 static int attach(struct cove_segment *segment, const char *path, const struct covei_file_stat *stat, int64_t deadline)
 {
     struct covei_header_shm header;
-    int result = read_header(segment, stat, &header);
+    int result = covei_header_read(segment->file, segment->name, &header);
     if (result == 0)
         result = check_features(segment, &header);
     if (result < 0)
@@ -234,7 +238,8 @@ int covei_finish_removal(const char *name, const char *path, int64_t deadline)
 /* ---- open */
 
 /* The handle that this process has of that file already and that can be opened once more: open, or lingering. A
- * handle that is still being opened has no inode yet; one that is closing is left alone. Under the registry's lock. */
+ * handle that is still being opened has no inode yet; one that is closing is left alone. Under the registry's lock.
+ * */
 static struct cove_segment *find_handle(const struct covei_file_stat *stat)
 {
     struct cove_segment *segment = covei_registry;

@@ -318,7 +318,8 @@ void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags);
 /* Free the locks of a dead lane, after putting back what it had changed under them. Waits for nothing. Returns true
  * if it was dead and is done; the rest of its member is noted as a debt. */
 bool covei_recover_locks(struct cove_segment *segment, uint32_t lane_index);
-/* Recover a member that has died, and lanes whose thread has. Returns 1 if there was something to do, 0, or an error. */
+/* Recover a member that has died, and lanes whose thread has. Returns 1 if there was something to do, 0, or an error.
+ * */
 int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns);
 /* Recover what is left in the row that this process holds the byte of, but has not taken yet: who claims a row that
  * is not empty recovers it first. */
@@ -334,7 +335,8 @@ int64_t covei_recover_all(struct cove_segment *segment);
 
 /* ---- grow.c */
 
-/* Make the segment larger by at least `more_bytes`. 0, -ENOSPC with a sentence, ... The lane holds no internal lock. */
+/* Make the segment larger by at least `more_bytes`. 0, -ENOSPC with a sentence, ... The lane holds no internal lock.
+ * */
 int covei_segment_grow(struct covei_lane *lane, uint64_t more_bytes);
 
 /* ---- what this layer needs of those above: heap and objects. Filled in by src/object/upper.c. */

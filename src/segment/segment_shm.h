@@ -87,7 +87,8 @@ _Static_assert(sizeof(struct covei_header_shm) == 4096, "header layout");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are plain words");
 _Static_assert(__atomic_always_lock_free(4, 0) && __atomic_always_lock_free(8, 0), "atomics need no lock");
 
-/* The low half of a row's state word; the high half is its generation, one more for each member that takes the row. */
+/* The low half of a row's state word; the high half is its generation, one more for each member that takes the row.
+ * */
 enum covei_row_state {
     COVEI_ROW_FREE = 0,
     COVEI_ROW_ATTACHED = 1, /* has a member, or had one that died and is not recovered */

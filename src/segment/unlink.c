@@ -39,17 +39,10 @@ static int check_unused(const char *name)
     return 0;
 }
 
-static int check_header(int file, const char *name, const struct covei_file_stat *stat)
-{
-    struct covei_header_shm header;
-    memset(&header, 0, sizeof header);
-    int64_t count = covei_os->file_read_at(file, &header, sizeof header, 0);
-    return covei_header_verify(&header, name, count < (int64_t)sizeof header ? 0 : stat->size_bytes);
-}
-
 static int unlink_file(int file, const char *name, const char *path, const struct covei_file_stat *stat, int force)
 {
-    int result = check_header(file, name, stat);
+    struct covei_header_shm header;
+    int result = covei_header_read(file, name, &header);
     if (result < 0 && !force)
         return result;
     if (result < 0) /* a broken file that the user wants gone: nothing in it is believed, or written */
