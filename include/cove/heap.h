@@ -24,7 +24,8 @@ extern "C" {
 /* An offset in bytes from the segment's base; 0 is null. */
 typedef uint64_t cove_ref;
 
-/* A typed ref: 8 bytes, the same for 32- and 64-bit programs. `.type` gives the compiler its type and is never read. */
+/* A typed ref: 8 bytes, the same for 32- and 64-bit programs. `.type` gives the compiler its type and is never read.
+ * */
 #define COVE_REF(T)   \
     union {           \
         cove_ref ref; \
@@ -42,7 +43,8 @@ COVE_API void *cove_at(const cove_segment *segment, cove_ref ref, size_t size_by
 COVE_API cove_ref cove_ref_of(const cove_segment *segment, const void *address);
 
 /* Take `size_bytes` bytes (1 or more), aligned to 16, holding anything. Returns a ref, or 0 with errno (ENOSPC: the
- * segment may not grow further or the machine has no memory left; EINVAL; EUSERS) and a sentence in cove_last_error. */
+ * segment may not grow further or the machine has no memory left; EINVAL; EUSERS) and a sentence in cove_last_error.
+ * */
 COVE_API cove_ref cove_alloc(cove_segment *segment, size_t size_bytes);
 
 /* As cove_alloc, and store the ref into `*field`, which lies in the segment and is written only under a lock that the
@@ -51,7 +53,8 @@ COVE_API cove_ref cove_alloc(cove_segment *segment, size_t size_bytes);
 COVE_API COVE_CHECKED
 int cove_alloc_into(cove_segment *segment, cove_ref *field, size_t size_bytes);
 
-/* The memory no longer belongs to this member: it stays until it is freed. Returns 0, -EINVAL (not a block in use). */
+/* The memory no longer belongs to this member: it stays until it is freed. Returns 0, -EINVAL (not a block in use).
+ * */
 COVE_API int cove_keep(cove_segment *segment, cove_ref ref);
 
 /* Give memory back. Returns 0, or -EINVAL for what is not a block in use (a stray ref, a second free: nothing

@@ -119,7 +119,8 @@ int cove_stat(const char *name, struct cove_segment_info *info);
 COVE_API COVE_CHECKED
 int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info);
 
-/* Up to `capacity` members, in the order of their rows. Returns how many there are (which may be more), or an error. */
+/* Up to `capacity` members, in the order of their rows. Returns how many there are (which may be more), or an error.
+ * */
 COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_info *members, size_t capacity);
 
 /* The name it was opened by. Valid until it is closed. */

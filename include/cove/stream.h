@@ -67,14 +67,17 @@ COVE_API int cove_stream_abandon(cove_stream *stream);
 COVE_API int64_t cove_stream_write(cove_stream *stream, const void *data, size_t size_bytes, int64_t timeout_ns);
 
 /* Messages in a batch: `count` pieces of `size_bytes` each, back to back in `data`, published by one store. All or
- * none: together at most a quarter of the capacity (else -EMSGSIZE). Returns `count` or an error as
- * cove_stream_write. To the reader they are pieces for cove_stream_peek, and plain bytes for cove_stream_read. */
+ * none: together, each with 8 bytes more and padded to 8, at most a quarter of the capacity (else -EMSGSIZE). Returns
+ * `count` or an error as cove_stream_write. To the reader they are pieces for cove_stream_peek, and plain bytes for
+ * cove_stream_read. */
 COVE_API int64_t cove_stream_write_many(cove_stream *stream, const void *data, size_t size_bytes, size_t count,
                                         int64_t timeout_ns);
 
-/* Copy out up to `size_bytes` bytes: waits until there is at least one, then takes what is there.
+/* Copy out up to `size_bytes` bytes: waits until there is at least one, then takes what is there, though
+ * little more than a quarter of the capacity in one call.
  * Returns the number of bytes, 0 at the end of the stream (the writer closed), -EAGAIN (COVE_NOWAIT), -ETIMEDOUT,
- * COVE_EPEER (the writer died; all that it committed was read), COVE_ECORRUPT, -EPERM (not the reader), COVE_EFORKED. */
+ * COVE_EPEER (the writer died; all that it committed was read), COVE_ECORRUPT, -EPERM (not the reader), COVE_EFORKED.
+ * */
 COVE_API int64_t cove_stream_read(cove_stream *stream, void *data, size_t size_bytes, int64_t timeout_ns);
 
 /* Zero copy, writer: room for `size_bytes` contiguous bytes (at most a quarter of the capacity) at `*data`, to be

@@ -389,7 +389,9 @@ int covei_heap_absorb(struct covei_lane *lane)
     /* acquire, edge G. */
     uint64_t size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
     uint64_t old_end = heap->end;
-    if (size <= old_end || size - old_end < SMALLEST)
+    if (size < old_end)
+        return COVE_ECORRUPT; /* or every request would grow the segment, and never meet the new memory */
+    if (size - old_end < SMALLEST)
         return 0;
     struct covei_block_shm *last = block_at(segment, old_end - HEADER);
     if (!last || !covei_inside(segment, old_end, size - old_end))

@@ -212,7 +212,9 @@ static int refuse_in_use(struct cove_segment *segment, const char *name, const s
 {
     const struct covei_type *type = covei_type_find(entry->type_id);
     struct cove_member_info member;
-    if (!type || !type->in_use || !covei_inside(segment, entry->object, entry->size_bytes) ||
+    if (!type || !type->in_use || entry->object % type->alignment != 0 || entry->object < segment->heap_at ||
+        !covei_inside(segment, entry->object, entry->size_bytes) ||
+        (type->sound && !type->sound(segment, covei_address(segment, entry->object), entry->size_bytes)) ||
         !type->in_use(segment, covei_address(segment, entry->object), entry->size_bytes, &member))
         return 0;
     return covei_error(-EBUSY, "%s/%s: %s (pid %" PRId32 ") has it open; close it there, or remove it by force",

@@ -117,6 +117,11 @@ struct covei_os {
     /* Is that process past its last instruction in user mode? 1 yes; 0 no, or nobody can tell. */
     int (*process_ended)(const struct covei_process *process);
     int32_t (*thread_id)(void);
+    /* The calling thread's list of robust locks, as the system knows it; NULL where there is none. */
+    void *(*robust_list_find)(void);
+    /* In a child that was forked around the handlers: forget the locks that the parent's thread had, which libc still
+     * has in that list. */
+    void (*robust_list_reset)(void *list);
     uint32_t (*user_id)(void); /* effective */
     void (*boot_id)(uint8_t id[16]); /* of this run of the system; zeros where unknown */
 };

@@ -141,6 +141,22 @@ static int32_t linux_thread_id(void)
     return (int32_t)gettid();
 }
 
+static void *linux_robust_list_find(void)
+{
+    struct robust_list_head *head = NULL;
+    size_t size = 0;
+    return syscall(SYS_get_robust_list, 0, &head, &size) < 0 ? NULL : head;
+}
+
+/* An entry that points to the head is the end, to libc and to the kernel. The kernel forgot the registration at the
+ * fork. */
+static void linux_robust_list_reset(void *list)
+{
+    struct robust_list_head *head = list;
+    head->list.next = &head->list;
+    (void)syscall(SYS_set_robust_list, head, sizeof *head);
+}
+
 static uint32_t linux_user_id(void)
 {
     return geteuid();
@@ -185,6 +201,8 @@ const struct covei_os covei_os_native = {
     .process_self = covei_linux_process_self,
     .process_ended = covei_linux_process_ended,
     .thread_id = linux_thread_id,
+    .robust_list_find = linux_robust_list_find,
+    .robust_list_reset = linux_robust_list_reset,
     .user_id = linux_user_id,
     .boot_id = covei_linux_boot_id,
 };

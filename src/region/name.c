@@ -21,6 +21,20 @@ static bool is_plain(char c)
            c == '-';
 }
 
+/* The beginning of a name that is not known to be good, fit for a terminal. */
+struct shown {
+    char text[48];
+};
+static struct shown shown(const char *name)
+{
+    struct shown shown;
+    size_t i = 0;
+    for (; i < sizeof shown.text - 4 && name[i]; i++)
+        shown.text[i] = name[i] > ' ' && name[i] < 127 ? name[i] : '?';
+    (void)snprintf(shown.text + i, 4, "%s", name[i] ? "..." : "");
+    return shown;
+}
+
 /* What a name of either kind must be: not empty, not too long, beginning well. */
 static int check_common(const char *name, const char *what)
 {
@@ -28,11 +42,11 @@ static int check_common(const char *name, const char *what)
         return covei_error(COVE_ENAME, "the %s's name is empty; give it 1 to %d characters", what, COVEI_NAME_MAX);
     size_t length = strnlen(name, COVEI_NAME_MAX + 1);
     if (length > COVEI_NAME_MAX)
-        return covei_error(COVE_ENAME, "%.40s...: the %s's name is longer than %d bytes; shorten it", name, what,
+        return covei_error(COVE_ENAME, "%s: the %s's name is longer than %d bytes; shorten it", shown(name).text, what,
                            COVEI_NAME_MAX);
     if (name[0] == '.' || name[0] == '-')
         return covei_error(COVE_ENAME, "%s: a %s's name does not begin with '%c'; begin it with a letter or digit",
-                           name, what, name[0]);
+                           shown(name).text, what, name[0]);
     return 0;
 }
 
@@ -40,10 +54,10 @@ static int odd_character(const char *name, const char *what, char c)
 {
     unsigned char byte = (unsigned char)c;
     if (byte > ' ' && byte < 127)
-        return covei_error(COVE_ENAME, "%.*s: a %s's name cannot hold '%c'; use letters, digits, '.', '_' and '-'",
-                           COVEI_NAME_MAX, name, what, c);
-    return covei_error(COVE_ENAME, "a %s's name cannot hold the byte 0x%02x; use letters, digits, '.', '_' and '-'",
-                       what, byte);
+        return covei_error(COVE_ENAME, "%s: a %s's name cannot hold '%c'; use letters, digits, '.', '_' and '-'",
+                           shown(name).text, what, c);
+    return covei_error(COVE_ENAME, "%s: a %s's name cannot hold the byte 0x%02x; use letters, digits, '.', '_' and '-'",
+                       shown(name).text, what, byte);
 }
 
 int covei_name_check_segment(const char *name)
@@ -66,7 +80,8 @@ int covei_name_check_object(const char *name)
         if (*c != '/' && !is_plain(*c))
             return odd_character(name, "object", *c);
         if (*c == '/' && (c == name || c[1] == '\0' || c[1] == '/'))
-            return covei_error(COVE_ENAME, "%s: a '/' in an object's name stands between two other characters", name);
+            return covei_error(COVE_ENAME, "%s: a '/' in an object's name stands between two other characters",
+                               shown(name).text);
     }
     return 0;
 }
@@ -93,14 +108,14 @@ const char *covei_name_split(char segment[COVEI_NAME_MAX + 1], const char *full_
 {
     const char *slash = full_name ? strchr(full_name, '/') : NULL;
     if (!slash || slash == full_name || slash[1] == '\0') {
-        (void)covei_error(COVE_ENAME, "%.100s: an object's full name is SEGMENT/OBJECT, as in robot/commands",
-                          full_name ? full_name : "(null)");
+        (void)covei_error(COVE_ENAME, "%s: an object's full name is SEGMENT/OBJECT, as in robot/commands",
+                          shown(full_name ? full_name : "(null)").text);
         return NULL;
     }
     size_t length = (size_t)(slash - full_name);
     if (length > COVEI_NAME_MAX) {
-        (void)covei_error(COVE_ENAME, "%.40s...: the segment's name is longer than %d bytes; shorten it", full_name,
-                          COVEI_NAME_MAX);
+        (void)covei_error(COVE_ENAME, "%s: the segment's name is longer than %d bytes; shorten it",
+                          shown(full_name).text, COVEI_NAME_MAX);
         return NULL;
     }
     memcpy(segment, full_name, length);

@@ -141,12 +141,25 @@ static struct covei_lane *known_lane(const struct cove_segment *segment)
     return lane;
 }
 
+/* I1 says that a free lane is clean. Where somebody scribbled it is made so, or we would undo in our own name what
+ * stands there. */
+static void make_clean(struct covei_lane_shm *shm)
+{
+    atomic_store_explicit(&shm->tails, 0,
+                          memory_order_relaxed); /* all: the claim is ours, nobody else looks for more than hints */
+    atomic_store_explicit(&shm->waits_for, 0, memory_order_relaxed);
+    for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++)
+        atomic_store_explicit(&shm->held[i], 0, memory_order_relaxed);
+    shm->journal_block = shm->journal_next = shm->journal_old = 0;
+}
+
 static struct covei_lane *new_lane(struct cove_segment *segment, uint32_t index)
 {
     struct covei_lane *lane = calloc(1, sizeof *lane);
     if (!lane)
         return NULL;
     lane->shm = &segment->lanes[index];
+    make_clean(lane->shm);
     lane->segment = segment;
     lane->id = index + 1;
     lane->places = 1;

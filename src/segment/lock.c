@@ -128,13 +128,26 @@ static bool spin_take(struct covei_lane *lane, _Atomic uint64_t *word, uint64_t 
     return false;
 }
 
-/* The word names a lane that nobody has, and did so before and after we looked: somebody scribbled. */
+/* I1: does that lane say that it holds the word, or is about to? */
+static bool lane_lists(const struct cove_segment *segment, uint32_t index, const _Atomic uint64_t *word)
+{
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
+        /* acquire: against the second look at the word. */
+        if (atomic_load_explicit(&segment->lanes[index].held[place], memory_order_acquire) ==
+            covei_offset(segment, (const void *)word))
+            return true;
+    return false;
+}
+
+/* The word names a lane that nobody has, or that does not know of it, and did so before and after we looked: somebody
+ * scribbled. */
 static bool names_nobody(const struct cove_segment *segment, _Atomic uint64_t *word, uint64_t seen)
 {
     uint32_t index = (uint32_t)(seen & COVEI_LOCK_OWNER) - 1;
-    if (index >= segment->max_lanes)
+    uint32_t ready = atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire);
+    if (index >= covei_min(ready, segment->max_lanes))
         return true;
-    if (atomic_load_explicit(&segment->owners[index], memory_order_acquire) != 0)
+    if (atomic_load_explicit(&segment->owners[index], memory_order_acquire) != 0 && lane_lists(segment, index, word))
         return false;
     uint64_t again = atomic_load_explicit(word, memory_order_acquire);
     return (again | COVEI_LOCK_WAITERS) == (seen | COVEI_LOCK_WAITERS);
@@ -162,7 +175,8 @@ static int wait_and_take(struct covei_lane *lane, _Atomic uint64_t *word, uint64
         *old = atomic_load_explicit(word, memory_order_relaxed);
         if (try_take(lane, word, old, COVEI_LOCK_WAITERS))
             return 0;
-        if (names_nobody(segment, word, *old))
+        if (slice > SLICE_MIN_NS &&
+            names_nobody(segment, word, *old)) /* not at once: entries are stored before words */
             return covei_error(COVE_ECORRUPT,
                                "%s: a lock names an owner that does not exist: somebody wrote over it; cove "
                                "doctor %s tells more",

@@ -125,6 +125,15 @@ static void forget_parent(void)
     covei_lanes_forget();
 }
 
+/* A fork that went around the handlers went around libc's too: the list of robust mutexes still leads through the
+ * parent's lanes, in shared memory, and the next lock would be linked to them. */
+static void forget_parent_unhandled(void)
+{
+    if (covei_thread.robust_list)
+        covei_os->robust_list_reset(covei_thread.robust_list);
+    forget_parent();
+}
+
 static void make_registry_mutex(void)
 {
     pthread_mutexattr_t attributes;
@@ -162,7 +171,7 @@ int covei_process_prepare(void)
     covei_registry_lock();
     if (*covei_fork_word == 0) {
         if (covei_registry) /* a fork that went around the handlers */
-            forget_parent();
+            forget_parent_unhandled();
         *covei_fork_word = ++last_epoch;
     }
     covei_registry_unlock();
@@ -177,6 +186,8 @@ uint32_t covei_process_epoch(void)
 void covei_thread_begin(void)
 {
     (void)pthread_setspecific(thread_key, &covei_thread);
+    if (!covei_thread.robust_list)
+        covei_thread.robust_list = covei_os->robust_list_find();
     covei_registry_lock();
     if (covei_cache_is_shared())
         take_cache();

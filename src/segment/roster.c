@@ -90,6 +90,18 @@ static int inherit_row(struct cove_segment *segment, uint32_t row, uint64_t word
     return result;
 }
 
+/* A lane that a free row has is nobody's: somebody scribbled, and whoever waited for a lock in its name would wait
+ * for ever. */
+static bool has_lanes(const struct cove_segment *segment, uint32_t row)
+{
+    uint32_t lanes = atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire);
+    lanes = (uint32_t)covei_min(lanes, segment->max_lanes);
+    for (uint32_t i = 0; i < lanes; i++)
+        if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) == row + 1) /* the row's byte is ours */
+            return true;
+    return false;
+}
+
 /* Try to take one row: 1 taken, 0 somebody has it, or an error. A dead member's row only if `inherit`. */
 static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
 {
@@ -106,7 +118,8 @@ static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
     if (result < 0)
         return covei_error(result, "%s: locking a byte of the file failed: %s", segment->name, cove_strerror(result));
     word = atomic_load_explicit(&segment->states[row], memory_order_acquire);
-    if (!covei_row_used(word)) {
+    bool clean = !covei_row_used(word) && !has_lanes(segment, row);
+    if (clean) {
         take_row(segment, row, word);
         return 1;
     }
@@ -195,6 +208,9 @@ static uint32_t count_lanes(const struct cove_segment *segment, uint32_t row)
 
 void covei_row_describe(const struct cove_segment *segment, uint32_t row, struct cove_member_info *info)
 {
+    *info = (struct cove_member_info){.row = row};
+    if (row >= segment->max_members)
+        return; /* a claim that somebody scribbled */
     uint64_t word = atomic_load_explicit(&segment->states[row], memory_order_acquire);
     *info = (struct cove_member_info){.row = row, .generation = COVEI_GENERATION_OF(word)};
     if (row >= atomic_load_explicit(&segment->header->rows_ready, memory_order_acquire))

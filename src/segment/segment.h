@@ -99,6 +99,7 @@ struct covei_thread {
     uint64_t id;
     struct covei_lane *lane;
     struct covei_lane *lanes; /* in all segments */
+    void *robust_list; /* where libc keeps the robust mutexes of this thread, the lanes' among them */
 };
 extern _Thread_local struct covei_thread covei_thread;
 extern uint32_t *covei_fork_word;
