@@ -34,7 +34,7 @@ typedef struct cove_segment cove_segment;
 /* How long a segment lives. */
 enum cove_lifetime {
     COVE_KEEP = 0, /* until it is removed (cove_unlink, `cove rm`) */
-    COVE_LAST_OUT = 1 /* until its last member closes it or dies */
+    COVE_LAST_OUT = 1 /* until its last member closes it or dies; where it died, until cove_gc or the next open */
 };
 
 /* All zero means all defaults. Sizes apply to creation; opening an existing segment takes what is there. */

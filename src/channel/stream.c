@@ -5,11 +5,12 @@
  *
  * I1  writer_claim and reader_claim name the member that has the end, by row and generation: one CAS takes an end,
  *     one store of 0 gives it back, so each end has one user or none.
- * I2  The header at the tail is 0; so are all the bytes from the tail to the next header's place. Records from head
- *     to the tail are whole.
+ * I2  The header at the tail is 0, and so is the ring from there to the writer's `zeroed`. Records from head to the
+ *     tail are whole.
  * I3  A session is what one writer wrote. It ends with END (it closed) or DIED (recovery found it dead), written
  *     before the claim goes.
- * I4  head <= cursor.position <= tail <= head + capacity - COVEI_STREAM_SPARE.
+ * I4  head <= cursor.position <= tail <= head + capacity - COVEI_STREAM_SPARE; END and DIED may use the spare but for
+ *     the header behind them.
  * I5  Who goes says so to the other end (END, GONE), and wakes it, before its claim goes: so a kill in between is
  *     found by the claim.
  *

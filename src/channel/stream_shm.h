@@ -11,7 +11,8 @@
  *     head ... position ........................ tail
  *     | free for the writer again | READ, not yet told | DATA | DATA | ... | 0 | zeroed ahead |
  *
- * One writer to each line: who that is stands behind the field. */
+ * One regular writer to each line, which stands behind the field; besides it, the two ends clear each other's sleep
+ * bits, and claims are taken and given back by both. */
 #ifndef COVEI_CHANNEL_STREAM_SHM_H
 #define COVEI_CHANNEL_STREAM_SHM_H
 

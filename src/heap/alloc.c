@@ -70,7 +70,8 @@ static void own_block(struct covei_lane *lane, enum covei_alloc_how how, uint64_
 static int alloc_or_grow(struct covei_lane *lane, enum covei_alloc_how how, uint64_t size_bytes, uint64_t alignment,
                          uint64_t *field, uint64_t *offset)
 {
-    uint32_t owner = how == COVEI_ALLOC_PLAIN && lane->depth == 0 ? lane->segment->row + 1 : 0;
+    struct cove_segment *segment = lane->segment;
+    uint32_t owner = how == COVEI_ALLOC_PLAIN && lane->depth == 0 ? segment->row + 1 : 0;
     for (bool cleared = false;;) {
         int result = lock_heap(lane);
         if (result < 0)
@@ -85,12 +86,11 @@ static int alloc_or_grow(struct covei_lane *lane, enum covei_alloc_how how, uint
         }
         unlock_heap(lane);
         result = covei_segment_grow(lane, size_bytes + covei_block_overhead(alignment));
-        if (result == -ENOSPC && !cleared && !lane->settling) { /* the dead may have some */
-            cleared = covei_recover_all(lane->segment) > 0;
-            if (cleared)
-                continue;
-        }
-        if (result < 0)
+        if (result == -ENOSPC && !cleared && !lane->settling) {
+            cleared = true;
+            (void)covei_recover_all(
+                segment); /* the dead may have some; if not, growing says once more what is missing */
+        } else if (result < 0)
             return result;
     }
 }

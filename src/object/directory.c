@@ -307,15 +307,19 @@ static void settle_one(const struct covei_entry_shm *entry, void *memory, void *
         type->recover(settle->segment, memory, entry->size_bytes, settle->row, settle->generation);
 }
 
+/* A worker that is making an object, and recovers somebody because memory is short, has the lock already; the chains
+ * are whole then, as links change after the last allocation. */
 int covei_settle_objects(struct covei_lane *worker, uint32_t row, uint32_t generation)
 {
     struct settle settle = {worker->segment, row, generation};
     struct covei_directory_shm *directory = covei_directory(worker->segment);
-    int result = covei_lock_take(worker, &directory->lock, worker->patience_ns);
+    bool has_lock = covei_lock_place(worker->shm, covei_offset(worker->segment, &directory->lock)) < COVEI_LANE_LOCKS;
+    int result = has_lock ? 0 : covei_lock_take(worker, &directory->lock, worker->patience_ns);
     if (result < 0)
         return result;
     (void)covei_directory_each(worker->segment, settle_one, &settle);
-    covei_lock_drop(worker, &directory->lock);
+    if (!has_lock)
+        covei_lock_drop(worker, &directory->lock);
     return 0;
 }
 

@@ -33,10 +33,10 @@ int covei_region_publish(struct covei_building *building, const char *name, cons
 /* Drop it; nothing stays. The file is closed. */
 void covei_region_abandon(struct covei_building *building);
 
-/* Memory for [offset, offset + size) of the file, or an error whose sentence gives the bytes needed, those free, and
- * the fix. */
-/* -ENOSPC with that sentence. */
+/* -ENOSPC, with a sentence that gives the bytes needed, those free, and the fix. */
 int covei_region_no_room(const char *name, uint64_t needed_bytes, uint64_t free_bytes, uint64_t total_bytes);
+
+/* Memory for [offset, offset + size) of the file, or an error with a sentence. */
 int covei_region_reserve(int file, const char *name, uint64_t offset, uint64_t size_bytes);
 
 #endif

@@ -6,7 +6,8 @@
  * Under a lock of its own, in steps of at most 4 MiB, so that nobody who only wants memory that is there waits for
  * the kernel.
  *
- * Edge G: file made larger, size stored release -> size loaded acquire, bytes touched.
+ * Edge G: file made larger, size stored release -> size loaded acquire, bytes touched. Likewise rows_ready and
+ * lanes_ready, for the holes of the file that rows and lanes are at first.
  * Crash: before the store the file is longer than the size says, and the next to grow reserves the same bytes again;
  * after it, done. */
 #include "segment/segment.h"

@@ -7,7 +7,7 @@
  * The low half is the futex. One CAS takes the word and names the owner; one addition gives it back, with a
  * generation one higher, so that a word that was seen names one holding for ever.
  *
- * I1  A word names a lane only while that lane's held[] has its offset (see covei_lock_take).
+ * I1  A word names a lane only while that lane's held[] has its offset (see covei_lock_try and covei_lock_slow).
  * I2  A word that names a dead lane is changed by nobody but the owner of that member's recovery, save for the
  *     WAITERS bit.
  * I3  RECOVERED is set only on a free word, by recovery, and cleared by the next to take it.

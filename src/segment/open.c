@@ -175,20 +175,35 @@ static int check_features(const struct cove_segment *segment, const struct covei
     return 0;
 }
 
-/* Join under the life-cycle byte. COVE_EREMOVED: the file has lost its name, or is about to; try again. */
+/* Before we are one ourselves. */
+static bool has_living_member(const struct cove_segment *segment)
+{
+    for (uint32_t row = 0; row < segment->max_members; row++)
+        if (covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)) &&
+            covei_os->lock_held(segment->file, COVEI_BYTE_ALIVE(row)) != 0)
+            return true;
+    return false;
+}
+
+/* Join under the life-cycle byte. A LAST_OUT segment whose last member died went with it: it loses its name now.
+ * COVE_EREMOVED: the file has lost its name, or is about to; try again. */
 static int join_named(struct cove_segment *segment, const char *path, const struct covei_file_stat *stat,
                       int64_t deadline)
 {
+    bool last_out = segment->header->lifetime == COVE_LAST_OUT;
     int result = covei_handle_open_lock_file(segment);
     if (result < 0)
         return result;
-    result = covei_life_cycle_lock(segment->lock_file, segment->name, false, deadline);
+    result = covei_life_cycle_lock(segment->lock_file, segment->name, last_out, deadline);
     if (result < 0)
         return result;
     if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY ||
         !covei_name_leads_to(path, stat->device, stat->inode))
         result = COVE_EREMOVED;
-    else
+    else if (last_out && !has_living_member(segment)) {
+        result = covei_remove_name(segment->file, segment->name, path);
+        result = result < 0 ? result : COVE_EREMOVED;
+    } else
         result = covei_segment_join(segment);
     covei_life_cycle_unlock(segment->lock_file);
     return result;

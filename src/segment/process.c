@@ -22,7 +22,7 @@ static uint32_t never_wiped;
 uint32_t *covei_fork_word = &never_wiped;
 struct cove_segment *covei_registry;
 
-static pthread_mutex_t registry_mutex; /* recursive: an open that recovers somebody takes a lane */
+static pthread_mutex_t registry_mutex;
 static pthread_once_t prepared = PTHREAD_ONCE_INIT;
 static pthread_key_t thread_key;
 static int prepare_result;
@@ -136,11 +136,7 @@ static void forget_parent_unhandled(void)
 
 static void make_registry_mutex(void)
 {
-    pthread_mutexattr_t attributes;
-    (void)pthread_mutexattr_init(&attributes);
-    (void)pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
-    (void)pthread_mutex_init(&registry_mutex, &attributes);
-    (void)pthread_mutexattr_destroy(&attributes);
+    (void)pthread_mutex_init(&registry_mutex, NULL);
 }
 
 static void in_child(void)

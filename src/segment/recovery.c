@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * Two parts, since the first must wait for nothing: it runs inside a wait for a lock.
- *   Locks   for each lane of the dead member: undo the inner journal, undo the outer one, store the phase, free the
- *   locks, waking all.
+ *   Locks   for the dead lane that is waited for: undo the inner journal, undo the outer one, store the phase, free
+ *   the locks, waking all.
  *   Settle  blocks allocated or doomed in its transactions, objects that it had open, blocks that were its own, its
  *   lanes, its row.
  *           This takes the locks of directory and heap in the recoverer's own name. Whoever did only the first part

@@ -12,6 +12,8 @@
  *
  * Order of taking: find a row by its word (never by asking the kernel about each: that costs microseconds a row when
  * the file has a thousand locks), lock its byte, look at the word again, describe ourselves, store ATTACHED.
+ * Edge A: description, state ATTACHED release -> state acquire, description. Edge R: row cleaned, state FREE or
+ * RECOVERED release -> state acquire, row taken. (G, memory before the word that says it is there: grow.c.)
  * Crash: before that store the row was never taken; after it the row names a dead member, which is recovered. Leaving
  * is one store, FREE, before the byte is dropped.
  *

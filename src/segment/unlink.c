@@ -131,10 +131,12 @@ static void recover_segment(struct gc *gc, const char *name, uint32_t dead, bool
     char sentence[160];
     struct cove_segment *segment = NULL;
     if (!gc->dry_run) {
-        if (cove_open(&segment, name, &(struct cove_options){.flags = COVE_EXISTING}) < 0)
+        int result = cove_open(&segment, name, &(struct cove_options){.flags = COVE_EXISTING});
+        if (result < 0 && !(result == -ENOENT && going)) /* opening it removed it */
             return;
-        (void)covei_recover_all(segment);
-        (void)cove_close(segment); /* which removes a LAST_OUT segment that nobody is left in */
+        if (result >= 0)
+            (void)covei_recover_all(segment);
+        (void)cove_close(segment);
     }
     if (dead > 0) {
         (void)snprintf(sentence, sizeof sentence, "%s %" PRIu32 " dead member%s",

@@ -187,6 +187,7 @@ class Mend(Trial):
     def kill_a_member(self, name):
         reader = self.start("read", name)
         self.wait_for_members(name.split("/")[0], 1)
+        self.wait_until(lambda: self.cove("stat", name).returncode == DONE, f"{name} is there")
         reader.kill()
         reader.wait()
 
