@@ -183,6 +183,11 @@ static void close_under(struct covei_child *child)
     stream->segment = NULL;
 }
 
+static void forget_under(struct covei_child *child)
+{
+    ((struct cove_stream *)(void *)child)->segment = NULL;
+}
+
 static int close_end(cove_stream *stream, enum covei_departure how)
 {
     if (!stream)
@@ -197,6 +202,8 @@ static int close_end(cove_stream *stream, enum covei_departure how)
         if (covei_lane_get(&lane, segment) == 0)
             covei_recover_debts(lane);
     }
+    if (result == COVE_EFORKED)
+        covei_child_drop(segment, &stream->child);
     free(stream);
     if (segment && owns && (result == 0 || result == COVE_EFORKED))
         return cove_close(segment); /* in a forked child: its copy of the parent's handle */
@@ -251,6 +258,7 @@ static int open_end(struct cove_stream *stream, const char *name, const struct c
         return opened;
     stream->claim = covei_claim_word(stream->segment->row, stream->segment->generation);
     stream->child.close = close_under;
+    stream->child.forget = forget_under;
     result = begin(stream, lane);
     if (result < 0)
         return result;

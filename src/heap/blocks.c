@@ -393,8 +393,10 @@ int covei_heap_absorb(struct covei_lane *lane)
         return COVE_ECORRUPT; /* or every request would grow the segment, and never meet the new memory */
     if (size - old_end < SMALLEST)
         return 0;
+    if (!covei_inside(segment, old_end, size - old_end))
+        return 0; /* not mapped here, or the file could not be asked: nothing that we can use */
     struct covei_block_shm *last = block_at(segment, old_end - HEADER);
-    if (!last || !covei_inside(segment, old_end, size - old_end))
+    if (!last)
         return COVE_ECORRUPT;
     struct covei_block_shm *end_block = covei_address(segment, size - HEADER);
     *end_block = (struct covei_block_shm){.size_and_marks = HEADER | COVEI_BLOCK_USED, .before = old_end - HEADER};

@@ -60,6 +60,14 @@ int covei_outer_reserve(struct covei_lane *lane, uint64_t units)
 
 /* ---- the transaction */
 
+static int settle_own(struct covei_lane *lane)
+{
+    lane->patience_ns = COVE_FOREVER;
+    int result = covei_settle_lane(lane, lane->shm);
+    covei_outer_locate(lane);
+    return result;
+}
+
 static uint64_t generation_at(const struct covei_lane *lane, uint64_t offset)
 {
     const _Atomic uint64_t *word = covei_address(lane->segment, offset);
@@ -68,8 +76,17 @@ static uint64_t generation_at(const struct covei_lane *lane, uint64_t offset)
 
 int covei_begin(struct covei_lane *lane)
 {
-    if (lane->depth++ > 0)
+    if (lane->depth > 0) {
+        lane->depth++;
         return 0;
+    }
+    /* Left over where an earlier end could not be settled: nothing may be built on it. */
+    if (COVEI_UNLIKELY(covei_tails_load(lane->shm) != 0)) {
+        int result = settle_own(lane);
+        if (result < 0)
+            return result;
+    }
+    lane->depth = 1;
     lane->before = 0;
     for (uint32_t place = 0; place < lane->places; place++) {
         uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed); /* this thread's own */
@@ -104,7 +121,7 @@ int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
         if (result < 0)
             return result;
     }
-    (void)covei_outer_write(lane, 0, COVEI_RECORD_BYTES, covei_offset(lane->segment, address), size_bytes);
+    covei_outer_write_around(lane, covei_offset(lane->segment, address), size_bytes);
     covei_outer_append(lane, units);
     return 0;
 }
@@ -123,14 +140,6 @@ static void release_locks(struct covei_lane *lane)
 static void end_transaction(struct covei_lane *lane)
 {
     lane->depth = lane->before = lane->marked = lane->effects = 0;
-}
-
-static int settle_own(struct covei_lane *lane)
-{
-    lane->patience_ns = COVE_FOREVER;
-    int result = covei_settle_lane(lane, lane->shm);
-    covei_outer_locate(lane);
-    return result;
 }
 
 int covei_commit(struct covei_lane *lane)
@@ -325,8 +334,11 @@ int cove_save(cove_segment *segment, void *address, size_t size_bytes)
         uint64_t units = covei_record_units(size_bytes), offset = covei_offset(segment, address);
         /* relaxed: a stale size only sends us the slow way. */
         uint64_t known = atomic_load_explicit(&segment->known_size, memory_order_relaxed);
+        /* A lock that is saved with its struct goes the longer way. */
+        uint64_t lock = atomic_load_explicit(&lane->shm->held[0], memory_order_relaxed);
         if (COVEI_LIKELY(lane->depth > 0 && offset >= segment->heap_at && offset < known &&
-                         size_bytes <= known - offset && covei_outer_has_room(lane, units))) {
+                         size_bytes <= known - offset && lane->places == 1 && lock - offset >= size_bytes &&
+                         covei_outer_has_room(lane, units))) {
             (void)covei_outer_write(lane, 0, COVEI_RECORD_BYTES, offset, size_bytes);
             covei_outer_append(lane, units);
             return 0;

@@ -164,7 +164,9 @@ int covei_object_open(struct covei_lane *lane, const struct covei_object_wish *w
     int result = covei_name_check_object(wish->name);
     if (result < 0)
         return result;
-    (void)covei_begin(lane);
+    result = covei_begin(lane);
+    if (result < 0)
+        return result;
     result = covei_lock_take(lane, &directory->lock, COVE_FOREVER);
     if (result >= 0) {
         result = make_or_open(lane, wish, object);
@@ -261,7 +263,9 @@ int cove_object_remove(cove_segment *segment, const char *name, int force)
     if (lane->depth > 0)
         return covei_error(-EBUSY, "%s/%s: an object cannot be removed inside a transaction; commit first",
                            segment->name, name);
-    (void)covei_begin(lane);
+    result = covei_begin(lane);
+    if (result < 0)
+        return result;
     result = covei_lock_take(lane, &covei_directory(segment)->lock, COVE_FOREVER);
     if (result >= 0)
         result = remove_entry(lane, name, force);

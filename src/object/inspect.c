@@ -35,10 +35,11 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
 {
     int result = covei_segment_usable(segment);
     struct covei_file_stat stat = {0};
-    if (result == 0)
-        result = covei_os->file_stat(segment->file, &stat);
     if (result < 0)
         return result;
+    result = covei_os->file_stat(segment->file, &stat);
+    if (result < 0)
+        return covei_error(result, "%s: looking at its file failed: %s", segment->name, cove_strerror(result));
     const struct covei_header_shm *header = segment->header;
     const struct covei_heap_shm *heap = covei_heap(segment);
     *info = (struct cove_segment_info){

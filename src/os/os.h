@@ -109,7 +109,7 @@ struct covei_os {
     uint64_t (*wall)(void); /* since 1970 */
     void (*nap)(int64_t duration_ns);
     int (*cpu)(void); /* the processor that runs us, or -1 */
-    int (*cpu_count)(void); /* processors that this process might use when it first asked */
+    int (*cpu_count)(void); /* processors of the machine, when it was first asked */
 
     /* ---- processes */
 

@@ -128,9 +128,9 @@ static int linux_cpu_count(void)
 {
     static _Atomic int known; /* relaxed throughout: every thread finds the same, and a hint is all that it is */
     int count = atomic_load_explicit(&known, memory_order_relaxed);
-    cpu_set_t set;
     if (count == 0) {
-        count = sched_getaffinity(0, sizeof set, &set) < 0 ? 1 : CPU_COUNT(&set);
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        count = online > 0 ? (int)online : 1;
         atomic_store_explicit(&known, count, memory_order_relaxed);
     }
     return count;

@@ -58,9 +58,11 @@ static int set_rights(int file, const char *name, const struct cove_options *opt
     if (options->group) {
         uint32_t gid = 0;
         result = covei_os->group_find(options->group, &gid);
+        if (result == -ENOENT)
+            return covei_error(-EINVAL, "%s: there is no group %s here", name, options->group);
         if (result < 0)
-            return covei_error(result == -ENOENT ? -EINVAL : result, "%s: there is no group %s here", name,
-                               options->group);
+            return covei_error(result, "%s: looking up group %s failed: %s", name, options->group,
+                               cove_strerror(result));
         result = covei_os->file_set_group(file, gid);
         if (result < 0)
             return covei_error(result, "%s: giving it to group %s failed: %s; you must be in that group", name,

@@ -74,7 +74,7 @@ int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_
     uint64_t wished = writable ? max_size_bytes : size_bytes;
     void *base = NULL;
     int result = covei_os->map(&base, segment->file, wished, writable);
-    while (result == -ENOMEM && wished > size_bytes) {
+    while ((result == -ENOMEM || result == -EINVAL) && wished > size_bytes) { /* -EINVAL: valgrind's word for it */
         wished = covei_max(covei_round_up(wished / 2, COVEI_PAGE), size_bytes);
         result = covei_os->map(&base, segment->file, wished, writable);
     }

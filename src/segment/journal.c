@@ -96,6 +96,28 @@ static uint64_t next_lock(const struct covei_lane_shm *shm, uint64_t from, uint6
     return nearest;
 }
 
+/* J3, the other way: others may be setting bits in those words meanwhile, so they are left out, and stand in the
+ * record as 0. */
+void covei_outer_write_around(struct covei_lane *lane, uint64_t offset, uint64_t size_bytes)
+{
+    const struct covei_lane_shm *shm = lane->shm;
+    uint64_t units = covei_record_units(size_bytes), end = COVEI_TAILS_OUTER(covei_tails_load(shm)) + units;
+    assert(end <= lane->outer_capacity);
+    unsigned char *to = (unsigned char *)(lane->outer + end - units);
+    uint64_t from = offset, stop = offset + size_bytes;
+    while (from < stop) {
+        uint64_t lock = next_lock(shm, from, stop);
+        if (lock > from)
+            memcpy(to + (from - offset), covei_address(lane->segment, from), (size_t)(lock - from));
+        if (lock < stop)
+            memset(to + (covei_max(lock, from) - offset), 0,
+                   (size_t)(covei_min(lock + 8, stop) - covei_max(lock, from)));
+        from = lock < stop ? lock + 8 : stop;
+    }
+    lane->outer[end - 2] = offset | (uint64_t)COVEI_RECORD_BYTES << COVEI_KIND_SHIFT;
+    lane->outer[end - 1] = size_bytes;
+}
+
 /* J3: put the bytes back around the lock words that lie among them. */
 static void put_back(const struct cove_segment *segment, const struct covei_lane_shm *shm,
                      const struct covei_entry *entry)

@@ -215,8 +215,10 @@ void covei_lane_release(struct covei_lane *lane)
     struct cove_segment *segment = lane->segment;
     covei_lane_roll_back(lane);
     end_life(lane->shm);
-    /* release: the lane is clean before it is free. */
-    atomic_store_explicit(&segment->owners[lane->id - 1], 0, memory_order_release);
+    /* release: the lane is clean before it is free. One that could not be cleaned stays taken, for the row's
+     * recovery. */
+    if (atomic_load_explicit(&lane->shm->tails, memory_order_relaxed) == 0)
+        atomic_store_explicit(&segment->owners[lane->id - 1], 0, memory_order_release);
     unlink_lane(lane);
     free(lane);
     covei_handle_lane_ends(segment);

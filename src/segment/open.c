@@ -422,6 +422,11 @@ static void unlink_child(struct cove_segment *segment, struct covei_child *child
         child->next->previous = child->previous;
 }
 
+void covei_child_drop(struct cove_segment *segment, struct covei_child *child)
+{
+    unlink_child(segment, child);
+}
+
 void covei_child_remove(struct cove_segment *segment, struct covei_child *child)
 {
     (void)pthread_mutex_lock(&segment->mutex);
@@ -538,9 +543,19 @@ static void close_last(struct cove_segment *segment)
         leave(segment);
 }
 
-/* In a forked child: what it inherited is a copy of the parent's handle, not a membership. */
+/* In a forked child: what it inherited is a copy of the parent's handle, not a membership, and as often opened.
+ * (segment->mutex may have been locked by a thread that is not here, and there is no other.) */
 static int close_inherited(struct cove_segment *segment)
 {
+    if (segment->opens > 1) {
+        segment->opens--;
+        return 0;
+    }
+    while (segment->children) {
+        struct covei_child *child = segment->children;
+        unlink_child(segment, child);
+        child->forget(child);
+    }
     covei_lane_forget(segment);
     covei_handle_drop(segment);
     return 0;

@@ -121,8 +121,9 @@ void covei_lane_roll_back(struct covei_lane *lane)
     else
         free_locks(lane->segment, lane->shm, lane->id, 0, COVEI_LOCK_RECOVERED);
     lane->depth = lane->before = lane->marked = lane->effects = 0;
+    lane->patience_ns = COVE_FOREVER;
     if (atomic_load_explicit(&lane->shm->tails, memory_order_relaxed) != 0)
-        (void)covei_upper.settle_lane(lane, lane->shm);
+        (void)covei_upper.settle_lane(lane, lane->shm); /* where it fails, tails tell */
 }
 
 /* The first part, for one lane. Under its row's recovery claim. */

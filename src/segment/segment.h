@@ -20,8 +20,9 @@
 /* What is opened in a segment and must be closed before it: a stream's end, for instance. */
 struct covei_child {
     struct covei_child *next, *previous;
-    void (*close)(
-        struct covei_child *child); /* called once, when the segment closes under it; the memory stays its owner's */
+    /* Called once, when the segment closes under it; the memory stays its owner's. */
+    void (*close)(struct covei_child *child);
+    void (*forget)(struct covei_child *child); /* likewise, in a forked child: the parent's end stays as it is */
 };
 
 #define COVEI_DEBTS 8
@@ -286,6 +287,8 @@ static inline void covei_lock_drop(struct covei_lane *lane, _Atomic uint64_t *wo
 /* ---- journal.c; writing records is in journal.h */
 
 void covei_inner_abort(struct covei_lane *lane);
+/* A record of bytes at the end of the outer journal, which has room, leaving out lock words that the lane holds. */
+void covei_outer_write_around(struct covei_lane *lane, uint64_t offset, uint64_t size_bytes);
 void covei_outer_locate(struct covei_lane *lane); /* the journal's block has changed */
 
 struct covei_entry {
@@ -361,6 +364,7 @@ extern const struct covei_upper covei_upper;
 
 void covei_child_add(struct cove_segment *segment, struct covei_child *child);
 void covei_child_remove(struct cove_segment *segment, struct covei_child *child);
+void covei_child_drop(struct cove_segment *segment, struct covei_child *child); /* likewise, in a forked child */
 int64_t covei_wait_begin(int64_t timeout_ns); /* a deadline on the monotonic clock */
 static inline int64_t covei_wait_left(int64_t deadline) /* 0: it has passed */
 {

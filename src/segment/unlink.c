@@ -92,14 +92,20 @@ static int visit_file(const char *file, void *context)
     return covei_name_of_file(name, file) ? each->visit(name, each->context) : 0;
 }
 
+/* Each file of the directory; -errno with a sentence where it cannot be read. */
+static int each_file(int (*visit)(const char *file, void *context), void *context)
+{
+    int result = covei_os->directory_each(cove_directory(), visit, context);
+    if (result < 0 && result > -4096)
+        return covei_error(result, "%s: the directory of segments cannot be read: %s; mend its rights, or set COVE_DIR",
+                           cove_directory(), cove_strerror(result));
+    return result;
+}
+
 int cove_segments(int (*visit)(const char *name, void *context), void *context)
 {
     struct each each = {visit, context};
-    int result = covei_os->directory_each(cove_directory(), visit_file, &each);
-    if (result == -ENOENT || result == -EACCES || result == -ENOTDIR)
-        return covei_error(result, "%s: the directory of segments cannot be read: %s; set COVE_DIR", cove_directory(),
-                           cove_strerror(result));
-    return result;
+    return each_file(visit_file, &each);
 }
 
 /* ---- gc */
@@ -199,6 +205,6 @@ int64_t cove_gc(int dry_run, cove_gc_report *report, void *context)
     struct gc gc = {.dry_run = dry_run, .report = report, .context = context};
     result = cove_segments(gc_segment, &gc);
     if (result == 0)
-        result = covei_os->directory_each(cove_directory(), gc_debris, &gc);
+        result = each_file(gc_debris, &gc);
     return result < 0 ? result : gc.count;
 }

@@ -48,8 +48,22 @@ bool one_in(uint64_t *state, uint64_t n)
     return below(state, n) == 0;
 }
 
+/* Of what this thread does now, for the sentence of a fault: did it wait, or run in circles? */
+static _Thread_local uint64_t begun_ns, begun_cpu_ns;
+static _Thread_local enum doing begun;
+
+static uint64_t cpu_ns(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 void begin_doing(struct worker *worker, enum doing doing)
 {
+    begun = doing;
+    begun_ns = now_ns();
+    begun_cpu_ns = cpu_ns();
     atomic_store(&worker->seat->since_ns, now_ns());
     atomic_store(&worker->seat->doing, doing);
 }
@@ -68,7 +82,9 @@ void fault(const char *format, ...)
     if (atomic_compare_exchange_strong(&ledger->faulty, &none, 1)) {
         va_list arguments;
         va_start(arguments, format);
-        int length = snprintf(ledger->fault, sizeof ledger->fault, "pid %d: ", (int)getpid());
+        int length = snprintf(ledger->fault, sizeof ledger->fault, "pid %d, %llu ms into %s (%llu of them running): ",
+                              (int)getpid(), (unsigned long long)((now_ns() - begun_ns) / 1000000u), doing_name(begun),
+                              (unsigned long long)((cpu_ns() - begun_cpu_ns) / 1000000u));
         (void)vsnprintf(ledger->fault + length, sizeof ledger->fault - (size_t)length, format, arguments);
         va_end(arguments);
         atomic_store(&ledger->faulty, 2);

@@ -86,11 +86,11 @@ static void test_mutex_marks_follow_their_locks(void **state)
             int result = unit_random(&seed) % 2 ? cove_mutex_lock(segment, &board->locks[i], COVE_NOWAIT)
                                                 : 1000 + cove_mutex_unlock(segment, &board->locks[i]);
             if (result < 900) {
-                EXPECT(held[i] && !marked[i] ? -EDEADLK : 0, result);
+                EXPECT_WAS(held[i] && !marked[i] ? -EDEADLK : 0, result);
                 held[i] = true;
                 marked[i] = false;
             } else {
-                EXPECT(held[i] && !marked[i] ? 1000 : 1000 - EPERM, result);
+                EXPECT_WAS(held[i] && !marked[i] ? 1000 : 1000 - EPERM, result);
                 if (held[i] && saved)
                     marked[i] = true;
                 else

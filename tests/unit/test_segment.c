@@ -391,11 +391,11 @@ static void test_segment_half_removed_is_finished_by_the_next(void **state)
         segment = NULL;
         int result = cove_open(&segment, "t", &(struct cove_options){.flags = flags[i]});
         if (flags[i] == COVE_EXISTING)
-            EXPECT(-ENOENT, result);
+            EXPECT_WAS(-ENOENT, result);
         else if (flags[i] == COVE_READONLY)
-            EXPECT(0, result); /* an onlooker takes nothing away */
+            EXPECT_WAS(0, result); /* an onlooker takes nothing away */
         else {
-            EXPECT(COVE_CREATED, result);
+            EXPECT_WAS(COVE_CREATED, result);
             assert_int_equal(unit_stat(segment).object_count, 0);
         }
         unit_close(segment);

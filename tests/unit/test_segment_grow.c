@@ -243,7 +243,7 @@ static void create_in_too_little(void *argument)
         unit_close(segment);
         unit_remove("t");
     } else {
-        EXPECT(-ENOSPC, result);
+        EXPECT_WAS(-ENOSPC, result);
         unit_expect_says("cove_open", "bytes are needed", __FILE__, __LINE__);
         unit_expect_says("cove_open", "are free", __FILE__, __LINE__);
         assert_false(unit_exists("t"));

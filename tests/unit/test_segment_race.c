@@ -64,7 +64,7 @@ static void create_exclusively(void *argument)
         atomic_fetch_add(&race->created, 1);
         unit_close(segment);
     } else
-        EXPECT(-EEXIST, result);
+        EXPECT_WAS(-EEXIST, result);
 }
 
 static void test_race_of_exclusive_creators_has_one_winner(void **state)
@@ -105,7 +105,7 @@ static void remove_again_and_again(void *argument)
     while (atomic_load(&race->sum) == 0) {
         int result = cove_unlink("t", 1);
         if (result != 0)
-            EXPECT(-ENOENT, result);
+            EXPECT_WAS(-ENOENT, result);
     }
 }
 
@@ -293,7 +293,7 @@ static void test_race_of_removing_and_forking_keeps_no_lock(void **state)
     unit_close(segment);
     int result = cove_open(&segment, "t", &(struct cove_options){.timeout_ns = UNIT_S}); /* the child lives on */
     testing_kill(forked);
-    EXPECT(0, result);
+    EXPECT_WAS(0, result);
     unit_close(segment);
     unit_remove("t");
 }

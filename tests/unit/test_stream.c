@@ -238,7 +238,7 @@ static bool random_write(cove_stream *writer, struct flow *flow, uint64_t *seed)
         int64_t count = cove_stream_write(writer, bytes, size, COVE_NOWAIT);
         if (count == -EAGAIN)
             return false;
-        EXPECT((int64_t)size, count); /* up to a quarter: whole or not at all */
+        EXPECT_WAS((int64_t)size, count); /* up to a quarter: whole or not at all */
         break;
     }
     case 1: {
@@ -248,7 +248,7 @@ static bool random_write(cove_stream *writer, struct flow *flow, uint64_t *seed)
         int64_t result = cove_stream_write_many(writer, bytes, piece, count, COVE_NOWAIT);
         if (result == -EAGAIN)
             return false;
-        EXPECT((int64_t)count, result);
+        EXPECT_WAS((int64_t)count, result);
         break;
     }
     default: {
@@ -257,7 +257,7 @@ static bool random_write(cove_stream *writer, struct flow *flow, uint64_t *seed)
         int result = cove_stream_reserve(writer, &place, size, COVE_NOWAIT);
         if (result == -EAGAIN)
             return false;
-        EXPECT(0, result);
+        EXPECT_WAS(0, result);
         memset(place, 0xff, size); /* what is not committed must not be seen */
         fill(place, flow->written, used);
         EXPECT(0, cove_stream_commit(writer, used));
@@ -275,7 +275,7 @@ static void random_read(cove_stream *reader, struct flow *flow, uint64_t *seed)
     if (unit_random(seed) % 2) {
         int64_t count = cove_stream_read(reader, bytes, most, COVE_NOWAIT);
         if (flow->read == flow->written)
-            EXPECT(-EAGAIN, count);
+            EXPECT_WAS(-EAGAIN, count);
         else {
             assert_true(count > 0 && (size_t)count <= most);
             compare(bytes, flow, (size_t)count);
@@ -285,7 +285,7 @@ static void random_read(cove_stream *reader, struct flow *flow, uint64_t *seed)
     const void *piece = NULL;
     int64_t length = cove_stream_peek(reader, &piece, COVE_NOWAIT);
     if (flow->read == flow->written) {
-        EXPECT(-EAGAIN, length);
+        EXPECT_WAS(-EAGAIN, length);
         return;
     }
     assert_true(length > 0);
@@ -507,7 +507,7 @@ static void test_stream_full_ring_outlives_many_sessions(void **state)
     int64_t more;
     while ((more = cove_stream_read(ends.reader, bytes, sizeof bytes, COVE_NOWAIT)) == 0)
         ;
-    EXPECT(-EAGAIN, more);
+    EXPECT_WAS(-EAGAIN, more);
     EXPECT(-EPIPE, cove_stream_write(ends.writer, bytes, 1, COVE_NOWAIT)); /* the reader before left */
     EXPECT(1, cove_stream_write(ends.writer, bytes, 1, COVE_NOWAIT));
     close_both(&ends);

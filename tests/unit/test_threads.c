@@ -172,7 +172,7 @@ static void *count_up(void *argument)
             i--;
             continue;
         }
-        EXPECT(0, result);
+        EXPECT_WAS(0, result);
         account->value++;
         EXPECT(0, cove_mutex_unlock(worker->world->segment, &account->lock));
     }

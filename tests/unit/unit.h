@@ -8,6 +8,8 @@
 #endif
 #include "testing.h"
 
+#include "base/error.h"
+
 #include <cove/base.h>
 #include <cove/heap.h>
 #include <cove/mutex.h>
@@ -46,15 +48,23 @@
 #define UNIT_S INT64_C(1000000000)
 
 /* The call returns that, and an error comes with a sentence. */
-#define EXPECT(expected, call) unit_expect(#call, (expected), (call), __FILE__, __LINE__)
+#define EXPECT(expected, call) unit_expect(#call, (expected), (unit_forget(), (call)), __FILE__, __LINE__)
+/* The same of a result that was got before. */
+#define EXPECT_WAS(expected, result) unit_expect(#result, (expected), (result), __FILE__, __LINE__)
 /* The same, and the sentence holds `part`. */
 #define EXPECT_SAYS(expected, call, part)                                   \
     do {                                                                    \
-        unit_expect(#call, (expected), (call), __FILE__, __LINE__);         \
+        EXPECT(expected, call);                                             \
         unit_expect_says(#call, (part), __FILE__, __LINE__);                \
     } while (0)
 /* 0 or more. */
 #define EXPECT_GOOD(call) unit_expect_good(#call, (call), __FILE__, __LINE__)
+
+/* The last error's sentence goes, so that the next one is known to be new. */
+static inline void unit_forget(void)
+{
+    (void)covei_error(0, "%s", "");
+}
 
 static inline void unit_expect(const char *what, int64_t expected, int64_t got, const char *file, int line)
 {

@@ -1,0 +1,476 @@
+/* test_fault.c - each system call and each allocation fails once, in every operation that makes any.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * An operation is run with its first call failing, then with its second, until it makes no more. Each time: it succeeds all the
+ * same, or says why not in a sentence; no descriptor, mapping or file is left that was not there before; and the same
+ * operation, run again without a fault, succeeds, on a segment that is sound. */
+#include "unit.h"
+
+#include "faulty_os.h"
+
+#include <dirent.h>
+
+/* ---- what is held */
+
+struct holdings {
+    int descriptors, mappings, files;
+};
+
+static int count_entries(const char *path)
+{
+    DIR *directory = opendir(path);
+    int count = 0;
+    assert_non_null(directory);
+    while (readdir(directory))
+        count++;
+    (void)closedir(directory);
+    return count;
+}
+
+static struct holdings holdings(void)
+{
+    struct holdings now = {.descriptors = count_entries("/proc/self/fd"), .files = count_entries(testing_dir())};
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[1024];
+    assert_non_null(maps);
+    while (fgets(line, sizeof line, maps))
+        now.mappings += strstr(line, testing_dir()) != NULL;
+    (void)fclose(maps);
+    return now;
+}
+
+/* ---- the loop */
+
+struct operation {
+    const char *name;
+    void (*prepare)(void);
+    int64_t (*run)(void); /* under the fault */
+    void (*settle)(int64_t result); /* give back what the run took, look at what it left, and clear up */
+    unsigned least; /* calls that can fail, at least: fewer, and the test does not test what it should */
+};
+
+static void round_of(const struct operation *operation, unsigned turn, unsigned variant, bool *reached)
+{
+    struct holdings before = holdings();
+    if (operation->prepare)
+        operation->prepare();
+    unit_forget();
+    faulty_begin(turn, variant);
+    int64_t result = operation->run();
+    *reached = faulty_end();
+    char what[128];
+    (void)snprintf(what, sizeof what, "%s, call %u (%s), error %u", operation->name, turn, faulty_name(), variant);
+    if (result < 0 && (*cove_last_error() == '\0' || !*reached))
+        fail_msg("%s: %s: %s", what, cove_errname((int)result), *reached ? "no sentence" : cove_last_error());
+    if (result < 0 && result > -4096 && strcmp(cove_errname((int)result), "unknown") == 0)
+        fail_msg("%s: %" PRId64 " is no error", what, result);
+    if (result == COVE_ECORRUPT || strstr(cove_last_error(), "contradicts"))
+        fail_msg("%s: told as corruption: %s", what, cove_last_error());
+    if (getenv("COVE_TEST_VERBOSE"))
+        print_message("%s: %s: %s\n", what, cove_errname((int)result), result < 0 ? cove_last_error() : "");
+    operation->settle(result);
+    struct holdings after = holdings();
+    if (after.descriptors != before.descriptors || after.mappings != before.mappings || after.files != before.files)
+        fail_msg("%s: %d descriptors, %d mappings, %d files more than before", what,
+                 after.descriptors - before.descriptors, after.mappings - before.mappings, after.files - before.files);
+}
+
+static void fail_each(const struct operation *operation)
+{
+    for (unsigned variant = 0; variant < 2; variant++) {
+        bool reached = true;
+        unsigned turn = 0;
+        while (reached)
+            round_of(operation, ++turn, variant, &reached);
+        print_message("%s: %u calls that can fail\n", operation->name, turn - 1);
+        assert_true(turn - 1 >= operation->least);
+    }
+}
+
+/* ---- creating and opening */
+
+static cove_segment *segment;
+static const struct cove_options open_options = {.flags = COVE_NODUMP, .timeout_ns = 100 * UNIT_MS};
+
+static void forget(void)
+{
+    segment = NULL;
+}
+
+static int64_t run_open(void)
+{
+    return cove_open(&segment, "t", &open_options);
+}
+
+static void use_and_remove(void)
+{
+    segment = unit_open("t");
+    unit_sound(segment);
+    assert_int_equal(unit_stat(segment).members_alive, 1);
+    assert_int_equal(unit_stat(segment).members_dead, 0);
+    cove_ref ref = cove_alloc(segment, 1000);
+    assert_true(ref != 0);
+    EXPECT(0, cove_free(segment, ref));
+    unit_close(segment);
+    EXPECT(0, cove_unlink("t", 0));
+    assert_false(unit_exists("t"));
+}
+
+static void settle_create(int64_t result)
+{
+    if (result < 0) {
+        assert_null(segment);
+        assert_false(unit_exists("t")); /* neither half nor whole */
+        assert_int_equal(count_entries(testing_dir()), 2);
+    } else
+        unit_close(segment);
+    use_and_remove();
+}
+
+static void test_fault_create(void **state)
+{
+    (void)state;
+    const struct operation operation = {"create", forget, run_open, settle_create, 8};
+    fail_each(&operation);
+}
+
+static int64_t run_create_with_group(void)
+{
+    return cove_open(&segment, "t", &(struct cove_options){.group = "root", .mode = 0660, .flags = COVE_EXCLUSIVE});
+}
+
+static void test_fault_create_with_group(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        testing_skip("the group root is root's to give");
+    const struct operation operation = {"create with group", forget, run_create_with_group, settle_create, 9};
+    fail_each(&operation);
+}
+
+static void prepare_existing(void)
+{
+    unit_close(unit_open("t"));
+    segment = NULL;
+}
+
+static void settle_open(int64_t result)
+{
+    if (result < 0)
+        assert_null(segment);
+    else
+        unit_close(segment);
+    assert_true(unit_exists("t"));
+    use_and_remove();
+}
+
+static void test_fault_open(void **state)
+{
+    (void)state;
+    const struct operation operation = {"open", prepare_existing, run_open, settle_open, 7};
+    fail_each(&operation);
+}
+
+static int64_t run_open_readonly(void)
+{
+    return cove_open(&segment, "t", &(struct cove_options){.flags = COVE_READONLY});
+}
+
+static void test_fault_open_readonly(void **state)
+{
+    (void)state;
+    const struct operation operation = {"open read-only", prepare_existing, run_open_readonly, settle_open, 4};
+    fail_each(&operation);
+}
+
+static int64_t run_stat(void)
+{
+    struct cove_segment_info info;
+    return cove_stat("t", &info);
+}
+
+static void settle_look(int64_t result)
+{
+    (void)result;
+    use_and_remove();
+}
+
+static void test_fault_stat(void **state)
+{
+    (void)state;
+    const struct operation operation = {"stat", prepare_existing, run_stat, settle_look, 4};
+    fail_each(&operation);
+}
+
+/* ---- with somebody dead in it */
+
+static unsigned deaths;
+
+static void hold_and_die(void *argument)
+{
+    (void)argument;
+    cove_segment *own = unit_open("t");
+    struct pair {
+        cove_mutex lock;
+        uint64_t value;
+    } *pair = unit_object(own, "p", sizeof(struct pair));
+    EXPECT(0, cove_begin(own));
+    EXPECT(0, cove_mutex_lock(own, &pair->lock, COVE_FOREVER));
+    EXPECT(0, cove_save(own, &pair->value, 8));
+    pair->value = 7;
+    assert_true(cove_alloc(own, 5000) != 0);
+    testing_reach(0);
+    unit_wait_for_death();
+}
+
+static void leave_a_dead_one(void)
+{
+    unit_close(unit_open("t"));
+    pid_t pid = testing_spawn(hold_and_die, NULL);
+    testing_await_count(0, ++deaths);
+    testing_kill(pid);
+    segment = NULL;
+}
+
+static void settle_dead(int64_t result)
+{
+    if (segment)
+        unit_close(segment);
+    (void)result;
+    segment = unit_open("t");
+    uint64_t *pair = unit_object(segment, "p", 16);
+    (void)EXPECT_GOOD(cove_mutex_lock(segment, (cove_mutex *)(void *)pair, unit_patience()));
+    assert_int_equal(pair[1], 0);
+    EXPECT(0, cove_mutex_unlock(segment, (cove_mutex *)(void *)pair));
+    (void)EXPECT_GOOD(cove_recover(segment));
+    assert_int_equal(unit_stat(segment).heap_block_count, 2);
+    unit_close(segment);
+    use_and_remove();
+}
+
+static void test_fault_open_after_a_death(void **state)
+{
+    (void)state;
+    const struct operation operation = {"open after a death", leave_a_dead_one, run_open, settle_dead, 10};
+    fail_each(&operation);
+}
+
+static void open_then_leave_a_dead_one(void)
+{
+    cove_segment *mine = unit_open("t");
+    leave_a_dead_one();
+    segment = mine;
+}
+
+static int64_t run_lock(void)
+{
+    void *pair = NULL;
+    int result = cove_object_open(&pair, segment, "p", &(struct cove_type){.name = "unit", .size_bytes = 16}, 0);
+    if (result < 0)
+        return result;
+    result = cove_mutex_lock(segment, pair, 50 * UNIT_MS);
+    if (result < 0)
+        return result;
+    return cove_mutex_unlock(segment, pair);
+}
+
+static void test_fault_lock_after_a_death(void **state)
+{
+    (void)state;
+    const struct operation operation = {"lock after a death", open_then_leave_a_dead_one, run_lock, settle_dead, 4};
+    fail_each(&operation);
+}
+
+static int64_t run_gc(void)
+{
+    return cove_gc(0, NULL, NULL);
+}
+
+static void test_fault_gc(void **state)
+{
+    (void)state;
+    const struct operation operation = {"gc", leave_a_dead_one, run_gc, settle_dead, 10};
+    fail_each(&operation);
+}
+
+/* ---- growing */
+
+static struct cove_segment_info before_growth;
+static cove_ref grown;
+
+static void prepare_grow(void)
+{
+    segment = unit_open_as("t", &(struct cove_options){.size_bytes = 4096});
+    before_growth = unit_stat(segment);
+}
+
+static int64_t run_grow(void)
+{
+    grown = cove_alloc(segment, (size_t)5 << 20);
+    return grown ? 0 : -errno;
+}
+
+static void settle_grow(int64_t result)
+{
+    struct cove_segment_info now = unit_stat(segment);
+    if (result < 0) {
+        /* Steps that were published before one failed stay: others may be using them. They are whole, and free. */
+        assert_in_range(now.size_bytes, before_growth.size_bytes, before_growth.size_bytes + ((uint64_t)8 << 20));
+        assert_true(now.heap_free_bytes >= before_growth.heap_free_bytes);
+        assert_int_equal(now.heap_block_count, 0);
+    }
+    unit_sound(segment);
+    cove_ref again = cove_alloc(segment, (size_t)5 << 20);
+    assert_true(again != 0);
+    memset(cove_at(segment, again, (size_t)5 << 20), 1, (size_t)5 << 20);
+    unit_close(segment);
+    use_and_remove();
+}
+
+static void test_fault_grow(void **state)
+{
+    (void)state;
+    const struct operation operation = {"grow", prepare_grow, run_grow, settle_grow, 3};
+    fail_each(&operation);
+}
+
+/* ---- closing and removing */
+
+static void prepare_close(void)
+{
+    segment = unit_open("t");
+    assert_true(cove_alloc(segment, 100) != 0);
+}
+
+static int64_t run_close(void)
+{
+    return cove_close(segment);
+}
+
+static void settle_close(int64_t result)
+{
+    if (result < 0)
+        unit_close(segment);
+    use_and_remove();
+}
+
+static void test_fault_close(void **state)
+{
+    (void)state;
+    const struct operation operation = {"close", prepare_close, run_close, settle_close, 1};
+    fail_each(&operation);
+}
+
+static void prepare_last_out(void)
+{
+    segment = unit_open_as("t", &(struct cove_options){.lifetime = COVE_LAST_OUT});
+}
+
+static void settle_last_out(int64_t result)
+{
+    if (result < 0)
+        unit_close(segment);
+    if (unit_exists("t")) /* it could not be removed: that is left to gc */
+        assert_true(EXPECT_GOOD(cove_gc(0, NULL, NULL)) >= 1);
+    assert_false(unit_exists("t"));
+}
+
+static void test_fault_close_of_the_last_out(void **state)
+{
+    (void)state;
+    const struct operation operation = {"close of the last out", prepare_last_out, run_close, settle_last_out, 4};
+    fail_each(&operation);
+}
+
+static int64_t run_unlink(void)
+{
+    return cove_unlink("t", 0);
+}
+
+static void settle_unlink(int64_t result)
+{
+    assert_int_equal(unit_exists("t"), result < 0);
+    use_and_remove(); /* the old one or a new one */
+}
+
+static void test_fault_unlink(void **state)
+{
+    (void)state;
+    const struct operation operation = {"unlink", prepare_existing, run_unlink, settle_unlink, 8};
+    fail_each(&operation);
+}
+
+/* ---- a stream */
+
+static const struct cove_stream_options stream_options = {.capacity_bytes = (uint64_t)1 << 20};
+
+static void prepare_stream(void)
+{
+    segment = NULL;
+}
+
+static int64_t run_stream(void)
+{
+    cove_stream *writer = NULL, *reader = NULL;
+    int64_t result = cove_stream_open(&writer, "t/s", COVE_WRITER, &stream_options);
+    if (result < 0)
+        return result;
+    result = cove_stream_open(&reader, "t/s", COVE_READER, &stream_options);
+    char bytes[4];
+    if (result >= 0)
+        result = cove_stream_write(writer, "abcd", 4, 100 * UNIT_MS);
+    if (result >= 0)
+        result = cove_stream_read(reader, bytes, 4, 100 * UNIT_MS);
+    if (result >= 0)
+        result = cove_stream_read(reader, bytes, 4, 2 * UNIT_MS) == -ETIMEDOUT ? 0 : -EIO;
+    int closed = cove_stream_close(writer);
+    result = result < 0 || !reader ? result : closed;
+    closed = cove_stream_close(reader);
+    return result < 0 ? result : closed;
+}
+
+static void settle_stream(int64_t result)
+{
+    (void)result;
+    cove_stream *reader = NULL; /* what a run that failed left in it: bytes, and the ends of sessions */
+    (void)EXPECT_GOOD(cove_stream_open(&reader, "t/s", COVE_READER, &stream_options));
+    char bytes[16];
+    while (cove_stream_read(reader, bytes, sizeof bytes, COVE_NOWAIT) != -EAGAIN)
+        ;
+    EXPECT(0, cove_stream_close(reader));
+    EXPECT(0, run_stream());
+    segment = unit_open("t");
+    unit_sound(segment);
+    assert_int_equal(unit_stat(segment).object_count, 1);
+    assert_int_equal(unit_stat(segment).heap_block_count, 2);
+    unit_close(segment);
+    use_and_remove();
+}
+
+static void test_fault_stream(void **state)
+{
+    (void)state;
+    const struct operation operation = {"stream", prepare_stream, run_stream, settle_stream, 15};
+    fail_each(&operation);
+}
+
+static const struct testing_case tests[] = {
+    TEST_TIMEOUT(test_fault_create, 30),
+    TEST_TIMEOUT(test_fault_create_with_group, 30),
+    TEST_TIMEOUT(test_fault_open, 30),
+    TEST_TIMEOUT(test_fault_open_readonly, 30),
+    TEST_TIMEOUT(test_fault_stat, 30),
+    TEST_TIMEOUT(test_fault_open_after_a_death, 30),
+    TEST_TIMEOUT(test_fault_lock_after_a_death, 30),
+    TEST_TIMEOUT(test_fault_gc, 30),
+    TEST_TIMEOUT(test_fault_grow, 30),
+    TEST_TIMEOUT(test_fault_close, 30),
+    TEST_TIMEOUT(test_fault_close_of_the_last_out, 30),
+    TEST_TIMEOUT(test_fault_unlink, 30),
+    TEST_TIMEOUT(test_fault_stream, 30),
+};
+
+int main(void)
+{
+    return testing_run("fault", tests);
+}
