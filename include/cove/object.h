@@ -31,10 +31,10 @@ COVE_API COVE_CHECKED
 int cove_object_open(void **object, cove_segment *segment, const char *name, const struct cove_type *type,
                      uint32_t flags);
 
-/* Remove the object and free its memory. Returns 0, COVE_ENAME, -ENOENT, -EBUSY (a living member has it open, as an
- * end of a stream does, and `force` is 0; or inside a transaction). User objects are removed at once: nobody may use
- * them any more. */
-COVE_API int cove_object_remove(cove_segment *segment, const char *name, int force);
+/* Remove the object and free its memory. Returns 0, COVE_ENAME, -ENOENT, or -EBUSY: a living member has it open, as
+ * an end of a stream does, and would go on using the memory (or: inside a transaction). User objects cannot tell:
+ * nobody may use them any more. */
+COVE_API int cove_object_remove(cove_segment *segment, const char *name);
 
 struct cove_object_info {
     char name[208];

@@ -32,6 +32,9 @@
 #include <string.h>
 
 #define DEFAULT_CAPACITY (UINT64_C(1) << 20)
+#define CLAIM_PATIENCE_NS INT64_C(2000000000) /* for somebody else who recovers the dead one that has the end */
+#define RECOVERY_PATIENCE_NS INT64_C(10000000) /* for each lock of the library's in that */
+#define NAP_NS INT64_C(200000)
 
 int covei_stream_usable(const struct cove_stream *stream, enum cove_end end)
 {
@@ -64,28 +67,58 @@ static int explain_taken(const struct cove_stream *stream, uint64_t claim)
                        stream->name, stream->end == COVE_WRITER ? "writer" : "reader", member.command, member.pid);
 }
 
-/* Take the end; a dead member that has it is recovered first. */
-static int claim_end(struct cove_stream *stream, struct covei_lane *lane)
+/* Under the directory's lock: take the end, unless somebody has it. -EAGAIN: he is dead, and stands in `holder`. */
+static int take_end(const struct covei_object *object, void *context)
 {
-    _Atomic uint64_t *claim = claim_of(stream->shm, stream->end);
+    struct cove_stream *stream = context;
     cove_segment *segment = stream->segment;
-    for (int attempt = 0; attempt < 3; attempt++) {
-        uint64_t holder = 0;
-        /* acquire: pairs with the release of who gave it back. */
-        if (atomic_compare_exchange_strong_explicit(claim, &holder, stream->claim, memory_order_acq_rel,
-                                                    memory_order_acquire))
-            return 0;
-        uint32_t row = COVEI_CLAIM_ROW(holder), generation = COVEI_CLAIM_GENERATION(holder);
-        if (row == segment->row || !covei_member_gone(segment, row, generation))
-            return explain_taken(stream, holder);
-        int result = covei_recover_row(lane, row, COVE_FOREVER);
-        if (result < 0)
-            return result;
-        if (result == 0 &&
-            attempt > 0) /* somebody else is at it, or its row was given away long ago: do our part ourselves */
-            covei_type_stream.recover(segment, stream->shm, sizeof *stream->shm + stream->capacity, row, generation);
-    }
-    return explain_taken(stream, atomic_load_explicit(claim, memory_order_acquire));
+    stream->shm = object->memory;
+    stream->ring = (unsigned char *)object->memory + sizeof *stream->shm;
+    stream->capacity = object->size_bytes - sizeof *stream->shm; /* `sound` has compared the two */
+    stream->mask = stream->capacity - 1;
+    uint64_t holder = 0;
+    /* acquire: pairs with the release of who gave it back. */
+    if (atomic_compare_exchange_strong_explicit(claim_of(stream->shm, stream->end), &holder, stream->claim,
+                                                memory_order_acq_rel, memory_order_acquire))
+        return 0;
+    uint32_t row = COVEI_CLAIM_ROW(holder);
+    stream->holder = holder;
+    if (row == segment->row || !covei_member_gone(segment, row, COVEI_CLAIM_GENERATION(holder)))
+        return explain_taken(stream, holder);
+    return -EAGAIN;
+}
+
+static void give_end(struct cove_stream *stream)
+{
+    atomic_store_explicit(claim_of(stream->shm, stream->end), 0, memory_order_release); /* I1: what we did is seen */
+}
+
+/* The claim of a member that there is not: somebody scribbled. Under the directory's lock, as recovery is. */
+static int bury_stray(struct cove_stream *stream, struct covei_lane *lane, uint32_t row, uint32_t generation,
+                      int64_t patience_ns)
+{
+    struct covei_directory_shm *directory = covei_directory(stream->segment);
+    int result = covei_lock_take(lane, &directory->lock, patience_ns);
+    if (result < 0)
+        return result;
+    covei_type_stream.recover(stream->segment, stream->shm, sizeof *stream->shm + stream->capacity, row, generation);
+    covei_lock_drop(lane, &directory->lock);
+    return 1;
+}
+
+int covei_stream_bury(struct cove_stream *stream, struct covei_lane *lane, uint64_t claim, int64_t patience_ns)
+{
+    cove_segment *segment = stream->segment;
+    uint32_t row = COVEI_CLAIM_ROW(claim), generation = COVEI_CLAIM_GENERATION(claim);
+    if (claim == 0 || !covei_member_gone(segment, row, generation))
+        return 0;
+    int result = covei_recover_row(lane, row, patience_ns);
+    if (result != 0)
+        return result;
+    uint64_t word = row < segment->max_members ? atomic_load_explicit(&segment->states[row], memory_order_acquire) : 0;
+    if (covei_row_used(word) && COVEI_GENERATION_OF(word) == generation)
+        return 0; /* somebody else is recovering it */
+    return bury_stray(stream, lane, row, generation, patience_ns);
 }
 
 /* ---- beginning */
@@ -123,19 +156,17 @@ static int begin_reading(struct cove_stream *stream)
     return 0;
 }
 
+/* The end is ours. */
 static int begin(struct cove_stream *stream, struct covei_lane *lane)
 {
-    int result = claim_end(stream, lane);
-    if (result < 0)
-        return result;
     bool writer = stream->end == COVE_WRITER;
     /* relaxed: hints; the other end looks at them when it waits. */
     atomic_store_explicit(writer ? &stream->shm->writer_lane : &stream->shm->reader_lane, lane->id - 1,
                           memory_order_relaxed);
     covei_stream_note_cpu(stream);
-    result = writer ? begin_writing(stream) : begin_reading(stream);
+    int result = writer ? begin_writing(stream) : begin_reading(stream);
     if (result < 0)
-        atomic_store_explicit(claim_of(stream->shm, stream->end), 0, memory_order_release);
+        give_end(stream);
     return result;
 }
 
@@ -171,8 +202,7 @@ static void leave(struct cove_stream *stream, enum covei_departure how)
     else
         leave_reading(stream, how);
     covei_order();
-    atomic_store_explicit(claim_of(stream->shm, stream->end), 0,
-                          memory_order_release); /* I1: what we did is seen by the next */
+    give_end(stream);
 }
 
 /* The segment is closing under the stream. */
@@ -235,16 +265,29 @@ static int open_object(struct cove_stream *stream, struct covei_lane *lane, cons
                                      .type_name = "",
                                      .size_bytes = sizeof(struct covei_stream_shm) + capacity,
                                      .parameters = &capacity,
-                                     .flags = options->flags & (COVE_EXISTING | COVE_EXCLUSIVE)};
+                                     .flags = options->flags & (COVE_EXISTING | COVE_EXCLUSIVE),
+                                     .take = take_end,
+                                     .context = stream};
     struct covei_object object;
-    int result = covei_object_open(lane, &wish, &object);
-    if (result < 0)
-        return result;
-    stream->shm = object.memory;
-    stream->ring = (unsigned char *)object.memory + sizeof *stream->shm;
-    stream->capacity = object.size_bytes - sizeof *stream->shm; /* `sound` has compared the two */
-    stream->mask = stream->capacity - 1;
-    return result;
+    stream->claim = covei_claim_word(stream->segment->row, stream->segment->generation);
+    return covei_object_open(lane, &wish, &object);
+}
+
+/* Where a dead member has the end it is recovered first; if somebody else is at that, we wait for him. */
+static int open_and_claim(struct cove_stream *stream, struct covei_lane *lane, const char *name,
+                          const struct cove_stream_options *options)
+{
+    int64_t deadline = covei_wait_begin(CLAIM_PATIENCE_NS);
+    for (;;) {
+        int result = open_object(stream, lane, name, options);
+        if (result != -EAGAIN)
+            return result;
+        result = covei_stream_bury(stream, lane, stream->holder, RECOVERY_PATIENCE_NS);
+        if (result <= 0 && covei_wait_left(deadline) == 0)
+            return explain_taken(stream, stream->holder);
+        if (result <= 0)
+            covei_os->nap(NAP_NS);
+    }
 }
 
 static int open_end(struct cove_stream *stream, const char *name, const struct cove_stream_options *options)
@@ -253,10 +296,9 @@ static int open_end(struct cove_stream *stream, const char *name, const struct c
     int result = covei_lane_get(&lane, stream->segment);
     if (result < 0)
         return result;
-    int opened = open_object(stream, lane, name, options);
+    int opened = open_and_claim(stream, lane, name, options);
     if (opened < 0)
         return opened;
-    stream->claim = covei_claim_word(stream->segment->row, stream->segment->generation);
     stream->child.close = close_under;
     stream->child.forget = forget_under;
     result = begin(stream, lane);

@@ -27,6 +27,7 @@ struct cove_stream {
     enum cove_end end;
     uint32_t flags;
     uint64_t claim;
+    uint64_t holder; /* who had the end when we wanted it */
     uint32_t session;
     bool owns_segment; /* opened by its full name: closing the stream closes the segment once */
 
@@ -102,6 +103,10 @@ static inline void covei_stream_fence(const struct cove_stream *stream)
     if (COVEI_UNLIKELY(atomic_load_explicit(&stream->segment->header->must_fence, memory_order_relaxed)))
         atomic_thread_fence(memory_order_seq_cst); /* total order of: message, sleep word | sleep word, message */
 }
+
+/* Recover the member that has that claim, if it is dead. 1: done; 0: it lives, or somebody else is at it; an error:
+ * not in time. */
+int covei_stream_bury(struct cove_stream *stream, struct covei_lane *lane, uint64_t claim, int64_t patience_ns);
 
 /* Clear the sleep bit and wake, if the other end sleeps on the word. */
 void covei_stream_wake(_Atomic uint32_t *word);

@@ -50,24 +50,13 @@ static struct peer find_peer(const struct cove_stream *stream)
     return (struct peer){claim, claim ? lane : COVEI_NO_LANE};
 }
 
-/* Recover the other end if it is dead. True: something may have changed, look again. */
-static bool bury_peer(struct cove_stream *stream, struct peer peer)
+/* Recover the other end if it is dead. True: something may have changed, look again. Where a lock of the library's
+ * cannot be had in time, the next slice tries again. */
+static bool bury_peer(struct cove_stream *stream, struct peer peer, int64_t patience_ns)
 {
-    cove_segment *segment = stream->segment;
-    uint32_t row = COVEI_CLAIM_ROW(peer.claim), generation = COVEI_CLAIM_GENERATION(peer.claim);
     struct covei_lane *lane = NULL;
-    if (peer.claim == 0 || !covei_member_gone(segment, row, generation) || covei_lane_get(&lane, segment) < 0)
-        return false;
-    int recovered = covei_recover_row(lane, row, COVE_FOREVER);
-    if (recovered != 0)
-        return recovered > 0; /* an error: try again after the next slice */
-    uint64_t word = row < segment->max_members ? atomic_load_explicit(&segment->states[row], memory_order_acquire) : 0;
-    if (covei_row_used(word) && COVEI_GENERATION_OF(word) == generation)
-        return false; /* somebody else is recovering it */
-    /* The row was given away and the claim stayed: somebody scribbled, or recovery came before the claim. Put it
-     * right here. */
-    covei_type_stream.recover(segment, stream->shm, sizeof *stream->shm + stream->capacity, row, generation);
-    return true;
+    return peer.claim != 0 && covei_lane_get(&lane, stream->segment) == 0 &&
+           covei_stream_bury(stream, lane, peer.claim, least(patience_ns, OWNED_SLICE_NS)) > 0;
 }
 
 /* ---- spinning */
@@ -182,7 +171,7 @@ static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes,
         if (ready(stream, bytes) || reader_has_gone(stream))
             return 0;
         struct peer peer = find_peer(stream);
-        if ((!first || looks_dead(stream, peer)) && bury_peer(stream, peer))
+        if ((!first || looks_dead(stream, peer)) && bury_peer(stream, peer, covei_wait_left(deadline)))
             return 0;
         int64_t left = covei_wait_left(deadline);
         if (left == 0)
@@ -198,7 +187,7 @@ static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes,
 int covei_stream_wait_data(struct cove_stream *stream, int64_t timeout_ns)
 {
     if (timeout_ns <= 0) {
-        (void)bury_peer(stream, find_peer(stream));
+        (void)bury_peer(stream, find_peer(stream), COVE_NOWAIT);
         return data_ready(stream, 0) ? 0 : too_late(stream, -EAGAIN);
     }
     int64_t deadline = covei_wait_begin(timeout_ns);
@@ -238,7 +227,7 @@ int covei_stream_wait_room(struct cove_stream *stream, uint64_t bytes, int64_t t
             return covei_error(COVE_ECORRUPT, "%s: the reader's place makes no sense: somebody wrote over it",
                                stream->name);
         if (timeout_ns <= 0) {
-            (void)bury_peer(stream, find_peer(stream));
+            (void)bury_peer(stream, find_peer(stream), COVE_NOWAIT);
             int gone = covei_stream_attend(stream);
             return gone < 0 ? gone : too_late(stream, -EAGAIN);
         }

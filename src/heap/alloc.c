@@ -14,10 +14,13 @@
 #include <inttypes.h>
 
 #define LARGEST (UINT64_C(1) << 45)
+#define SHORT_PATIENCE_NS INT64_C(10000000) /* for what the dead may have, when memory is short */
 #define RECORD_UNITS 2u /* of a record without bytes */
 
 static int lock_heap(struct covei_lane *lane)
 {
+    if (COVEI_UNLIKELY(!covei_sees_all(lane->segment)))
+        return covei_sees_too_little(lane->segment);
     int result = covei_lock_take(lane, &covei_heap(lane->segment)->lock, COVE_FOREVER);
     return result < 0 ? result : 0; /* COVE_RECOVERED: the heap was put right; its users need not know */
 }
@@ -89,7 +92,8 @@ static int alloc_or_grow(struct covei_lane *lane, enum covei_alloc_how how, uint
         if (result == -ENOSPC && !cleared && !lane->settling) {
             cleared = true;
             (void)covei_recover_all(
-                segment); /* the dead may have some; if not, growing says once more what is missing */
+                segment,
+                SHORT_PATIENCE_NS); /* the dead may have some; if not, growing says once more what is missing */
         } else if (result < 0)
             return result;
     }

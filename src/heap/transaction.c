@@ -264,6 +264,8 @@ static void drop_journals(struct covei_lane *worker, struct covei_lane_shm *targ
 int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target)
 {
     struct covei_heap_shm *heap = covei_heap(worker->segment);
+    if (!covei_sees_all(worker->segment))
+        return covei_sees_too_little(worker->segment);
     int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
     if (result < 0)
         return result;
@@ -279,11 +281,13 @@ int covei_settle_row(struct covei_lane *worker, uint32_t row)
 {
     struct cove_segment *segment = worker->segment;
     struct covei_heap_shm *heap = covei_heap(segment);
+    if (!covei_sees_all(segment))
+        return covei_sees_too_little(segment);
     int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
     if (result < 0)
         return result;
     struct covei_row_shm *shm = &segment->rows[row];
-    uint64_t limit = heap->block_count;
+    uint64_t limit = segment->mapped_bytes / sizeof(struct covei_block_shm);
     for (uint64_t i = 0; shm->pending != 0 && i <= limit; i++) {
         uint64_t offset = shm->pending + sizeof(struct covei_block_shm), marks = 0;
         bool block = covei_block_size(segment, offset, &marks) != 0;

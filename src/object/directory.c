@@ -32,11 +32,20 @@ static struct covei_entry_shm *entry_at(const struct cove_segment *segment, uint
     return covei_address(segment, at);
 }
 
+/* More than fit into what the segment has: the bound of every walk, which does not come out of the segment's own
+ * counts. */
+static uint64_t most_entries(const struct cove_segment *segment)
+{
+    uint64_t heap_end = covei_heap(segment)->end; /* looks again where the segment has grown */
+    (void)covei_inside(segment, segment->heap_at, heap_end > segment->heap_at ? heap_end - segment->heap_at : 0);
+    return atomic_load_explicit(&segment->known_size, memory_order_relaxed) / sizeof(struct covei_entry_shm);
+}
+
 /* The field that names the entry of that name, or the end of its chain (*field == 0). NULL: the chain is broken. */
 static uint64_t *find_link(const struct cove_segment *segment, const char *name, uint64_t hash)
 {
     uint64_t *link = chain_of(segment, hash);
-    uint64_t most = covei_directory(segment)->object_count + 1;
+    uint64_t most = most_entries(segment);
     size_t length = strlen(name);
     for (uint64_t i = 0; *link != 0; i++) {
         struct covei_entry_shm *entry = entry_at(segment, *link);
@@ -170,6 +179,8 @@ int covei_object_open(struct covei_lane *lane, const struct covei_object_wish *w
     result = covei_lock_take(lane, &directory->lock, COVE_FOREVER);
     if (result >= 0) {
         result = make_or_open(lane, wish, object);
+        int taken = result >= 0 && wish->take ? wish->take(object, wish->context) : 0;
+        result = taken < 0 ? taken : result;
         if (lane->depth > 1)
             covei_lock_drop(lane, &directory->lock); /* nothing was changed under it */
     }
@@ -210,6 +221,8 @@ int cove_object_open(void **out, cove_segment *segment, const char *name, const 
 
 /* ---- removing */
 
+/* Whoever opens an object takes his part of it under the directory's lock, so that what is unused here stays unused
+ * until it is gone. */
 static int refuse_in_use(struct cove_segment *segment, const char *name, const struct covei_entry_shm *entry)
 {
     const struct covei_type *type = covei_type_find(entry->type_id);
@@ -219,12 +232,12 @@ static int refuse_in_use(struct cove_segment *segment, const char *name, const s
         (type->sound && !type->sound(segment, covei_address(segment, entry->object), entry->size_bytes)) ||
         !type->in_use(segment, covei_address(segment, entry->object), entry->size_bytes, &member))
         return 0;
-    return covei_error(-EBUSY, "%s/%s: %s (pid %" PRId32 ") has it open; close it there, or remove it by force",
-                       segment->name, name, member.command, member.pid);
+    return covei_error(-EBUSY, "%s/%s: %s (pid %" PRId32 ") has it open; close it there first", segment->name, name,
+                       member.command, member.pid);
 }
 
 /* Inside a transaction that holds the directory's lock. */
-static int remove_entry(struct covei_lane *lane, const char *name, int force)
+static int remove_entry(struct covei_lane *lane, const char *name)
 {
     struct cove_segment *segment = lane->segment;
     struct covei_directory_shm *directory = covei_directory(segment);
@@ -236,7 +249,7 @@ static int remove_entry(struct covei_lane *lane, const char *name, int force)
     uint64_t entry_offset = *link;
     const struct covei_entry_shm *entry = covei_address(segment, entry_offset);
     uint64_t memory = entry->object;
-    int result = force ? 0 : refuse_in_use(segment, name, entry);
+    int result = refuse_in_use(segment, name, entry);
     if (result == 0)
         result = covei_save(lane, link, sizeof *link);
     if (result == 0)
@@ -252,7 +265,7 @@ static int remove_entry(struct covei_lane *lane, const char *name, int force)
     return 0;
 }
 
-int cove_object_remove(cove_segment *segment, const char *name, int force)
+int cove_object_remove(cove_segment *segment, const char *name)
 {
     struct covei_lane *lane = NULL;
     int result = covei_lane_get(&lane, segment);
@@ -268,7 +281,7 @@ int cove_object_remove(cove_segment *segment, const char *name, int force)
         return result;
     result = covei_lock_take(lane, &covei_directory(segment)->lock, COVE_FOREVER);
     if (result >= 0)
-        result = remove_entry(lane, name, force);
+        result = remove_entry(lane, name);
     int ended = result < 0 ? covei_abort(lane) : covei_commit(lane);
     covei_recover_debts(lane);
     return result < 0 ? result : ended;
@@ -279,7 +292,7 @@ int cove_object_remove(cove_segment *segment, const char *name, int force)
 bool covei_directory_each(const struct cove_segment *segment, covei_object_visit *visit, void *context)
 {
     const struct covei_directory_shm *directory = covei_directory(segment);
-    uint64_t most = segment->mapped_bytes / sizeof(struct covei_entry_shm), count = 0;
+    uint64_t most = most_entries(segment), count = 0;
     for (uint32_t chain = 0; chain < COVEI_DIRECTORY_CHAINS; chain++)
         for (uint64_t at = directory->chains[chain]; at != 0; count++) {
             const struct covei_entry_shm *shared = entry_at(segment, at);

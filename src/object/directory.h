@@ -11,6 +11,11 @@ static inline struct covei_directory_shm *covei_directory(const struct cove_segm
     return covei_address(segment, COVEI_DIRECTORY_ROOT_AT);
 }
 
+struct covei_object {
+    void *memory;
+    uint64_t size_bytes;
+};
+
 /* What is asked of the directory when an object is opened. */
 struct covei_object_wish {
     const char *name;
@@ -20,11 +25,10 @@ struct covei_object_wish {
     uint64_t size_bytes; /* of the memory, when it is made; compared for users' types */
     const void *parameters; /* for the type's format */
     uint32_t flags; /* COVE_EXISTING, COVE_EXCLUSIVE */
-};
-
-struct covei_object {
-    void *memory;
-    uint64_t size_bytes;
+    /* Under the directory's lock, when the object is found or made: take a part of it. A negative result ends the
+     * opening with it. */
+    int (*take)(const struct covei_object *object, void *context);
+    void *context;
 };
 
 /* Open or make. 0, COVE_CREATED, or an error with a sentence. */

@@ -91,11 +91,22 @@ int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_
     return 0;
 }
 
+int covei_sees_too_little(const struct cove_segment *segment)
+{
+    uint64_t size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
+    return covei_error(-ENOMEM,
+                       "%s: it has grown to %" PRIu64 " bytes, of which this process could map only %" PRIu64
+                       "; raise ulimit -v and open it anew",
+                       segment->name, size, segment->mapped_bytes);
+}
+
 bool covei_grown_to(struct cove_segment *segment, uint64_t end)
 {
     /* acquire, edge G: the file was made larger before the size was stored. */
     uint64_t size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
     uint64_t known = atomic_load_explicit(&segment->known_size, memory_order_relaxed);
+    if (end <= known)
+        return true; /* another thread looked first */
     if (size <= known || end > size || end > segment->mapped_bytes)
         return false;
     struct covei_file_stat stat;

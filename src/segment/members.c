@@ -26,5 +26,5 @@ const char *cove_segment_name(const cove_segment *segment)
 int64_t cove_recover(cove_segment *segment)
 {
     int result = covei_segment_usable(segment);
-    return result < 0 ? result : covei_recover_all(segment);
+    return result < 0 ? result : covei_recover_all(segment, COVEI_PATIENCE_NS);
 }

@@ -125,14 +125,20 @@ void covei_life_cycle_unlock(int file)
     (void)covei_os->lock_drop(file, COVEI_BYTE_LIFE_CYCLE);
 }
 
+static void write_state(int file, uint32_t state)
+{
+    (void)covei_os->file_write_at(file, &state, sizeof state, offsetof(struct covei_header_shm, state));
+}
+
 int covei_remove_name(int file, const char *name, const char *path)
 {
-    uint32_t removed = COVEI_SEGMENT_REMOVED;
-    (void)covei_os->file_write_at(file, &removed, sizeof removed, offsetof(struct covei_header_shm, state));
+    write_state(file, COVEI_SEGMENT_REMOVED);
     int result = covei_os->path_remove(path);
-    if (result < 0 && result != -ENOENT)
-        return covei_error(result, "%s: removing %s failed: %s", name, path, cove_strerror(result));
-    return 0;
+    if (result == 0 || result == -ENOENT)
+        return 0;
+    write_state(file, COVEI_SEGMENT_READY); /* or the next to open it would try to finish what we may not do */
+    return covei_error(result, "%s: removing %s failed: %s; the directory must let you", name, path,
+                       cove_strerror(result));
 }
 
 /* ---- joining */

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 
+#define DEBT_REST_NS INT64_C(100000000) /* until a debt that could not be paid is looked at again */
 #define DEBT_PATIENCE_NS \
     INT64_C(10000000) /* how long a call that has done its work may be held up to clear up after the dead */
 
@@ -59,7 +60,7 @@ static void unmark_row(struct cove_segment *segment, uint32_t row)
 
 static bool claim_recovery(struct cove_segment *segment, uint32_t row)
 {
-    if (!mark_row(segment, row))
+    if (!covei_sees_all(segment) || !mark_row(segment, row))
         return false;
     if (covei_os->lock_try(segment->lock_file, COVEI_BYTE_RECOVERY(row), true) == 0)
         return true;
@@ -266,11 +267,17 @@ void covei_recover_debts(struct covei_lane *worker)
     struct cove_segment *segment = worker->segment;
     if (COVEI_LIKELY(!atomic_load_explicit(&segment->has_debts, memory_order_relaxed)) || worker->settling)
         return;
-    atomic_store_explicit(&segment->has_debts, false, memory_order_relaxed); /* a hint */
+    int64_t now = covei_os->now();
+    if (now <
+        atomic_load_explicit(&segment->debts_rest_until, memory_order_relaxed)) /* hints of this process to itself */
+        return;
+    atomic_store_explicit(&segment->has_debts, false, memory_order_relaxed);
     for (int i = 0; i < COVEI_DEBTS; i++) {
         uint32_t debt = atomic_exchange_explicit(&segment->debts[i], 0, memory_order_relaxed);
-        if (debt != 0 && covei_recover_row(worker, debt - 1, DEBT_PATIENCE_NS) < 0)
-            note_debt(segment, debt - 1);
+        if (debt != 0 && covei_recover_row(worker, debt - 1, DEBT_PATIENCE_NS) < 0) {
+            note_debt(segment, debt - 1); /* somebody stands in the directory or the heap: not again in every call */
+            atomic_store_explicit(&segment->debts_rest_until, now + DEBT_REST_NS, memory_order_relaxed);
+        }
     }
 }
 
@@ -306,7 +313,7 @@ static int recover_if_dead(struct cove_segment *segment, uint32_t row)
         return 0;
     struct covei_lane *worker = NULL;
     int result = covei_lane_get(&worker, segment);
-    return result < 0 ? result : covei_recover_row(worker, row, COVE_FOREVER);
+    return result < 0 ? result : covei_recover_row(worker, row, DEBT_PATIENCE_NS);
 }
 
 void covei_recover_some(struct cove_segment *segment, uint32_t most)
@@ -325,7 +332,7 @@ void covei_recover_some(struct cove_segment *segment, uint32_t most)
     atomic_store_explicit(&header->scan_hint, (start + step) % segment->max_members, memory_order_relaxed);
 }
 
-int64_t covei_recover_all(struct cove_segment *segment)
+int64_t covei_recover_all(struct cove_segment *segment, int64_t patience_ns)
 {
     int64_t count = 0;
     struct covei_lane *worker = NULL;
@@ -335,7 +342,7 @@ int64_t covei_recover_all(struct cove_segment *segment)
     for (uint32_t row = 0; row < segment->max_members; row++) {
         if (!covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)))
             continue;
-        result = covei_recover_row(worker, row, COVE_FOREVER);
+        result = covei_recover_row(worker, row, patience_ns);
         if (result < 0)
             return result;
         count += result;

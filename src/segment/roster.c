@@ -126,7 +126,8 @@ static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
         return 1;
     }
     /* The recovery byte keeps out whoever found the member dead before we had its byte. */
-    if (inherit && covei_os->lock_try(segment->lock_file, COVEI_BYTE_RECOVERY(row), true) == 0) {
+    if (inherit && covei_sees_all(segment) &&
+        covei_os->lock_try(segment->lock_file, COVEI_BYTE_RECOVERY(row), true) == 0) {
         result = inherit_row(segment, row, word);
         (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_RECOVERY(row));
         return result < 0 ? result : 1; /* on an error the caller's closing of the description drops the byte */

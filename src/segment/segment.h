@@ -59,6 +59,7 @@ struct cove_segment {
     _Atomic uint32_t
         debts[COVEI_DEBTS]; /* rows + 1 whose locks were freed here, and the rest of which is still to be recovered */
     _Atomic bool has_debts;
+    _Atomic int64_t debts_rest_until;
     char name[COVEI_NAME_MAX + 1];
 };
 
@@ -128,6 +129,14 @@ int covei_header_verify(const struct covei_header_shm *header, const char *name,
 
 /* Does [offset, offset + size) lie in the usable part? Looks at the header again where it has grown. */
 bool covei_grown_to(struct cove_segment *segment, uint64_t end);
+/* Is all of the segment mapped here? A process with little address space maps less than the segment may grow to; it
+ * must not recover anybody then, as it could not undo what lies beyond. */
+static inline bool covei_sees_all(const struct cove_segment *segment)
+{
+    return atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire) <= segment->mapped_bytes;
+}
+int covei_sees_too_little(const struct cove_segment *segment); /* -ENOMEM with a sentence */
+
 static inline bool covei_inside(const struct cove_segment *segment, uint64_t offset, uint64_t size_bytes)
 {
     uint64_t end = offset + size_bytes;
@@ -335,7 +344,8 @@ bool covei_recover_free_lanes(struct cove_segment *segment);
 void covei_recover_debts(struct covei_lane *worker);
 /* Look at up to `most` rows, going on where the last look of any member ended. */
 void covei_recover_some(struct cove_segment *segment, uint32_t most);
-int64_t covei_recover_all(struct cove_segment *segment);
+int64_t covei_recover_all(struct cove_segment *segment, int64_t patience_ns); /* for each lock of the library's */
+#define COVEI_PATIENCE_NS INT64_C(2000000000) /* of calls that were made to recover */
 
 /* ---- grow.c */
 

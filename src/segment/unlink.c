@@ -39,6 +39,12 @@ static int check_unused(const char *name)
     return 0;
 }
 
+static int remove_path(const char *name, const char *path)
+{
+    int result = covei_os->path_remove(path);
+    return result < 0 ? covei_error(result, "%s: removing %s failed: %s", name, path, cove_strerror(result)) : 0;
+}
+
 static int unlink_file(int file, const char *name, const char *path, const struct covei_file_stat *stat, int force)
 {
     struct covei_header_shm header;
@@ -46,7 +52,7 @@ static int unlink_file(int file, const char *name, const char *path, const struc
     if (result < 0 && !force)
         return result;
     if (result < 0) /* a broken file that the user wants gone: nothing in it is believed, or written */
-        return covei_os->path_remove(path);
+        return remove_path(name, path);
     result = covei_life_cycle_lock(file, name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS));
     if (result < 0)
         return result;
@@ -66,10 +72,8 @@ int cove_unlink(const char *name, int force)
         return result;
     struct covei_file_stat stat;
     int file = covei_region_open(name, path, force ? COVE_ANY_OWNER : 0, &stat);
-    if (file == COVE_ENOTCOVE && force) {
-        result = covei_os->path_remove(path);
-        return result < 0 ? covei_error(result, "%s: removing %s failed: %s", name, path, cove_strerror(result)) : 0;
-    }
+    if (file == COVE_ENOTCOVE && force)
+        return remove_path(name, path);
     if (file < 0)
         return file;
     result = unlink_file(file, name, path, &stat, force);
@@ -141,7 +145,7 @@ static void recover_segment(struct gc *gc, const char *name, uint32_t dead, bool
         if (result < 0 && !(result == -ENOENT && going)) /* opening it removed it */
             return;
         if (result >= 0)
-            (void)covei_recover_all(segment);
+            (void)covei_recover_all(segment, COVEI_PATIENCE_NS);
         (void)cove_close(segment);
     }
     if (dead > 0) {

@@ -161,7 +161,7 @@ class Remove(Trial):
         reader = self.start("read", "robot/a")
         self.wait_for_members("robot", 1)
         self.expect(self.cove("rm", "robot"), FAILED, "force")
-        self.expect(self.cove("rm", "robot/a"), FAILED, "force")
+        self.expect(self.cove("rm", "--force", "robot/a"), FAILED, "close it there")
         self.assertIsNone(reader.poll())
         self.expect(self.cove("rm", "--force", "robot"), DONE)
         self.assertEqual(os.listdir(self.directory), [])

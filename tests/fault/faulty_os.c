@@ -23,9 +23,9 @@ static bool turn(const char *name)
     return true;
 }
 
-#define OR_FAIL(name, first, second)         \
-    do {                                     \
-        if (turn(name))                      \
+#define OR_FAIL(name, first, second)            \
+    do {                                        \
+        if (turn(name))                         \
             return picked ? (second) : (first); \
     } while (0)
 

@@ -25,8 +25,8 @@ static void use_objects(cove_segment *segment)
         (void)cove_mutex_unlock(segment, object);
     (void)cove_object_open(&object, segment, "other", &other, 0);
     (void)cove_objects(segment, objects, 4);
-    (void)cove_object_remove(segment, "other", 0);
-    (void)cove_object_remove(segment, IMAGE_STREAM, 0);
+    (void)cove_object_remove(segment, "other");
+    (void)cove_object_remove(segment, IMAGE_STREAM);
 }
 
 static void read_stream(cove_segment *segment)

@@ -43,13 +43,13 @@ static void operate_open(struct stage *stage)
 
 static void operate_remove(struct stage *stage)
 {
-    must(stage, cove_object_remove(stage->segment, OBJECT_NAME, 0) == 0, "removing an object");
+    must(stage, cove_object_remove(stage->segment, OBJECT_NAME) == 0, "removing an object");
     acknowledge(stage, 1);
 }
 
 static void remove_dave(struct stage *stage)
 {
-    must(stage, cove_object_remove(stage->segment, OBJECT_NAME, 0) == 0, "removing the object");
+    must(stage, cove_object_remove(stage->segment, OBJECT_NAME) == 0, "removing the object");
 }
 
 /* There, whole, or not there. */

@@ -429,7 +429,7 @@ static void operate_create(struct stage *stage)
 
 static void verify_no_fresh(struct stage *stage)
 {
-    int got = cove_object_remove(stage->segment, "fresh", 0);
+    int got = cove_object_remove(stage->segment, "fresh");
     must(stage, got == 0 || (got == -ENOENT && !stage->ledger->acknowledged), "removing the new stream");
     verify_works(stage);
 }

@@ -82,7 +82,7 @@ static void take_down(struct worker *worker)
         free_chain(worker, &worker->world->chains[i]);
     int64_t count = must(cove_objects(worker->segment, objects, 64), "list objects");
     for (int64_t i = 0; i < count; i++)
-        must(cove_object_remove(worker->segment, objects[i].name, 0), "remove an object in the end");
+        must(cove_object_remove(worker->segment, objects[i].name), "remove an object in the end");
     check(worker->segment, "after taking all down");
     uint64_t blocks = 0, used = used_bytes(worker->segment, &blocks), empty = atomic_load(&ledger->overhead_bytes);
     if (blocks != 0 || used != empty)

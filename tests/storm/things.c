@@ -71,7 +71,7 @@ static void thing_in_peace(struct worker *worker, const char *name, const struct
             fault("%s: byte %zu of a new object is %u", name, i, bytes[i]);
     memset(memory, 0xa5, (size_t)type->size_bytes);
     if (one_in(&worker->random, 2))
-        must(cove_object_remove(worker->segment, name, 0), "remove an object");
+        must(cove_object_remove(worker->segment, name), "remove an object");
     unlock(worker, &worker->world->things);
 }
 
@@ -83,7 +83,7 @@ static void thing_in_strife(struct worker *worker, const char *name, const struc
     int result = cove_object_open(&memory, worker->segment, name, type, flags[below(&worker->random, 3)]);
     if (result != -ENOENT && result != -EEXIST)
         must(result, "open a loose object");
-    result = one_in(&worker->random, 2) ? cove_object_remove(worker->segment, name, 0) : 0;
+    result = one_in(&worker->random, 2) ? cove_object_remove(worker->segment, name) : 0;
     if (result != -ENOENT)
         must(result, "remove a loose object");
 }

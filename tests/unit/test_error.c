@@ -12,11 +12,21 @@ static const struct {
     int result;
     const char *name;
 } results[] = {
-    {COVE_CREATED, "COVE_CREATED"},   {COVE_RECOVERED, "COVE_RECOVERED"}, {COVE_ECORRUPT, "COVE_ECORRUPT"},
-    {COVE_ELAYOUT, "COVE_ELAYOUT"},   {COVE_ENOTCOVE, "COVE_ENOTCOVE"},   {COVE_EOWNER, "COVE_EOWNER"},
-    {COVE_EPEER, "COVE_EPEER"},       {COVE_EFORKED, "COVE_EFORKED"},     {COVE_ETYPE, "COVE_ETYPE"},
-    {COVE_ENAME, "COVE_ENAME"},       {COVE_EREMOVED, "COVE_EREMOVED"},   {COVE_EUNCLEAN, "COVE_EUNCLEAN"},
-    {COVE_ECLOSED, "COVE_ECLOSED"},   {-ENOENT, "ENOENT"},                {-ENOSPC, "ENOSPC"},
+    {COVE_CREATED, "COVE_CREATED"},
+    {COVE_RECOVERED, "COVE_RECOVERED"},
+    {COVE_ECORRUPT, "COVE_ECORRUPT"},
+    {COVE_ELAYOUT, "COVE_ELAYOUT"},
+    {COVE_ENOTCOVE, "COVE_ENOTCOVE"},
+    {COVE_EOWNER, "COVE_EOWNER"},
+    {COVE_EPEER, "COVE_EPEER"},
+    {COVE_EFORKED, "COVE_EFORKED"},
+    {COVE_ETYPE, "COVE_ETYPE"},
+    {COVE_ENAME, "COVE_ENAME"},
+    {COVE_EREMOVED, "COVE_EREMOVED"},
+    {COVE_EUNCLEAN, "COVE_EUNCLEAN"},
+    {COVE_ECLOSED, "COVE_ECLOSED"},
+    {-ENOENT, "ENOENT"},
+    {-ENOSPC, "ENOSPC"},
     {-ETIMEDOUT, "ETIMEDOUT"},
 };
 
@@ -162,7 +172,8 @@ static void test_name_of_files(void **state)
     assert_string_equal(name, "a");
     assert_true(covei_name_of_file(name, "a.cove.cove"));
     assert_string_equal(name, "a.cove");
-    const char *const bad[] = {"", ".cove", "a", "acove", "a.cov", ".a.cove", "-a.cove", "a b.cove", "a.cove~", "..cove", NULL};
+    const char *const bad[] = {"",        ".cove",    "a",       "acove",  "a.cov", ".a.cove",
+                               "-a.cove", "a b.cove", "a.cove~", "..cove", NULL};
     for (int i = 0; bad[i]; i++)
         assert_false(covei_name_of_file(name, bad[i]));
     char path[COVEI_PATH_MAX], directory[COVEI_PATH_MAX + 10];

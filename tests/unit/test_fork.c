@@ -37,7 +37,7 @@ static void refuse_inherited(cove_segment *segment, cove_mutex *mutex)
     EXPECT(COVE_EFORKED, cove_recover(segment));
     EXPECT(COVE_EFORKED, cove_objects(segment, &objects, 1));
     EXPECT(COVE_EFORKED, cove_object_open(&object, segment, "m", &(struct cove_type){.name = "x", .size_bytes = 1}, 0));
-    EXPECT(COVE_EFORKED, cove_object_remove(segment, "m", 1));
+    EXPECT(COVE_EFORKED, cove_object_remove(segment, "m"));
     EXPECT(COVE_EFORKED, cove_stream_open_in(&stream, segment, "s", COVE_READER, NULL));
     assert_int_equal(cove_alloc(segment, 8), 0);
     assert_int_equal(cove_usable_size(segment, 4096), 0);

@@ -171,7 +171,8 @@ static void test_heap_refs_are_bounded(void **state)
     static const struct {
         cove_ref ref;
         size_t size_bytes;
-    } bad[] = {{1, 1}, {4095, 1}, {UINT64_MAX, 1}, {UINT64_MAX - 7, 16}, {UINT64_C(1) << 35, 8}, {UINT64_C(1) << 62, 8}};
+    } bad[] = {
+        {1, 1}, {4095, 1}, {UINT64_MAX, 1}, {UINT64_MAX - 7, 16}, {UINT64_C(1) << 35, 8}, {UINT64_C(1) << 62, 8}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_null(cove_at(segment, bad[i].ref, bad[i].size_bytes));
     assert_null(cove_at(segment, ref, SIZE_MAX));
@@ -267,6 +268,7 @@ static void test_heap_what_is_not_kept_goes_with_its_member(void **state)
 }
 
 struct handover {
+    cove_segment *inherited;
     cove_ref ref;
     unsigned round;
 };
@@ -274,6 +276,7 @@ struct handover {
 static void allocate_and_leave(void *argument)
 {
     struct handover *handover = argument;
+    unit_drop_inherited(handover->inherited);
     cove_segment *segment = unit_open("t");
     handover->ref = cove_alloc(segment, 500);
     testing_reach(0);
@@ -300,6 +303,7 @@ static void test_heap_pending_block_freed_while_its_owner_leaves(void **state)
     (void)state;
     cove_segment *segment = unit_open("t");
     struct handover *handover = testing_shared(sizeof *handover);
+    handover->inherited = segment;
     for (unsigned abort = 0; abort < 2; abort++) {
         pid_t pid = testing_spawn(allocate_and_leave, handover);
         testing_await_count(0, abort + 1);

@@ -52,7 +52,8 @@ static void test_members_a_thousand_at_once(void **state)
         pids[i] = testing_spawn(join_and_stay, NULL);
     testing_await_count(0, CROWD - 1);
     int64_t crowded = least_attach_ns();
-    print_message("attach: %" PRId64 " us alone, %" PRId64 " us with %u others\n", alone / 1000, crowded / 1000, CROWD - 1);
+    print_message("attach: %" PRId64 " us alone, %" PRId64 " us with %u others\n", alone / 1000, crowded / 1000,
+                  CROWD - 1);
     cove_segment *segment = unit_open("t");
     struct cove_segment_info info = unit_stat(segment);
     assert_int_equal(info.members_alive, CROWD);

@@ -33,7 +33,9 @@ static void test_mutex_results(void **state)
     EXPECT(-EPERM, cove_mutex_unlock(segment, mutex));
     EXPECT(0, cove_mutex_lock(segment, mutex, -5)); /* no time is no wait */
     EXPECT(0, cove_mutex_unlock(segment, mutex));
-    cove_mutex *const bad[] = {NULL, &outside, (cove_mutex *)(void *)((char *)mutex + 4),
+    cove_mutex *const bad[] = {NULL,
+                               &outside,
+                               (cove_mutex *)(void *)((char *)mutex + 4),
                                (cove_mutex *)(void *)((char *)mutex + 1),
                                (cove_mutex *)((uintptr_t)mutex + ((uintptr_t)1 << 45)),
                                (cove_mutex *)((uintptr_t)mutex & ~(uintptr_t)0xfffff)};
@@ -163,7 +165,7 @@ static void test_mutex_belongs_to_its_thread(void **state)
 
 static void other_process(void *argument)
 {
-    (void)argument;
+    unit_drop_inherited(argument);
     cove_segment *segment = unit_open("t");
     cove_mutex *mutex = &open_board(segment)->locks[3];
     EXPECT(-EPERM, cove_mutex_unlock(segment, mutex));
@@ -183,7 +185,7 @@ static void test_mutex_belongs_to_its_process(void **state)
     cove_segment *segment = unit_open("t");
     cove_mutex *mutex = &open_board(segment)->locks[3];
     EXPECT(0, cove_mutex_lock(segment, mutex, COVE_NOWAIT));
-    pid_t pid = testing_spawn(other_process, NULL);
+    pid_t pid = testing_spawn(other_process, segment);
     testing_await(0);
     EXPECT(0, cove_mutex_unlock(segment, mutex));
     testing_join(pid);

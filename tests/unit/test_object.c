@@ -38,16 +38,14 @@ static void test_object_of_another_type_is_told(void **state)
     void *object = NULL;
     EXPECT(COVE_CREATED, cove_object_open(&object, segment, "a", &account, 0));
     static const struct cove_type others[] = {
-        {.name = "account", .version = 3, .size_bytes = 48},
-        {.name = "account", .version = 2, .size_bytes = 47},
-        {.name = "account", .version = 2, .size_bytes = 49},
-        {.name = "accounts", .version = 2, .size_bytes = 48},
-        {.name = "accoun", .version = 2, .size_bytes = 48},
-        {.name = "stream", .version = 2, .size_bytes = 48},
+        {.name = "account", .version = 3, .size_bytes = 48}, {.name = "account", .version = 2, .size_bytes = 47},
+        {.name = "account", .version = 2, .size_bytes = 49}, {.name = "accounts", .version = 2, .size_bytes = 48},
+        {.name = "accoun", .version = 2, .size_bytes = 48},  {.name = "stream", .version = 2, .size_bytes = 48},
     };
     object = NULL;
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        EXPECT_SAYS(COVE_ETYPE, cove_object_open(&object, segment, "a", &others[i], 0), "account (version 2, 48 bytes)");
+        EXPECT_SAYS(COVE_ETYPE, cove_object_open(&object, segment, "a", &others[i], 0),
+                    "account (version 2, 48 bytes)");
     cove_stream *stream = NULL;
     EXPECT(COVE_CREATED, cove_stream_open_in(&stream, segment, "s", COVE_READER, NULL));
     EXPECT(0, cove_stream_close(stream));
@@ -75,15 +73,16 @@ static void test_object_bad_arguments_are_told(void **state)
     EXPECT(-EINVAL, cove_object_open(&object, segment, "a", NULL, 0));
     EXPECT(-EINVAL, cove_object_open(NULL, segment, "a", &account, 0));
     EXPECT(-EINVAL, cove_object_open(&object, segment, "a", &account, COVE_READONLY));
-    EXPECT(-ENOSPC,
-           cove_object_open(&object, segment, "a", &(struct cove_type){.name = "x", .size_bytes = UINT64_C(1) << 44}, 0));
+    EXPECT(-ENOSPC, cove_object_open(&object, segment, "a",
+                                     &(struct cove_type){.name = "x", .size_bytes = UINT64_C(1) << 44}, 0));
     char long_name[202];
     memset(long_name, 'n', 201);
     long_name[201] = '\0';
-    const char *const names[] = {"", "/", "/a", "a/", "a//b", ".a", "-a", "a b", "a\n", "a:b", "\xc3\xa9", long_name, NULL};
+    const char *const names[] = {"",    "/",   "/a",  "a/",       "a//b",    ".a", "-a",
+                                 "a b", "a\n", "a:b", "\xc3\xa9", long_name, NULL};
     for (int i = 0; i == 0 || names[i - 1]; i++) {
         EXPECT(COVE_ENAME, cove_object_open(&object, segment, names[i], &account, 0));
-        EXPECT(COVE_ENAME, cove_object_remove(segment, names[i], 0));
+        EXPECT(COVE_ENAME, cove_object_remove(segment, names[i]));
     }
     assert_null(object);
     assert_int_equal(unit_stat(segment).object_count, 0);
@@ -105,19 +104,19 @@ static void test_object_remove(void **state)
     cove_segment *segment = unit_open("t");
     uint64_t before = unit_free_bytes(segment);
     void *object = NULL;
-    EXPECT(-ENOENT, cove_object_remove(segment, "a", 0));
+    EXPECT(-ENOENT, cove_object_remove(segment, "a"));
     EXPECT(COVE_CREATED, cove_object_open(&object, segment, "a", &account, 0));
-    EXPECT(0, cove_object_remove(segment, "a", 0));
-    EXPECT(-ENOENT, cove_object_remove(segment, "a", 1));
+    EXPECT(0, cove_object_remove(segment, "a"));
+    EXPECT(-ENOENT, cove_object_remove(segment, "a"));
     assert_int_equal(unit_free_bytes(segment), before);
     EXPECT(-ENOENT, cove_object_open(&object, segment, "a", &account, COVE_EXISTING));
     EXPECT(COVE_CREATED, cove_object_open(&object, segment, "a", &(struct cove_type){.name = "b", .size_bytes = 9}, 0));
     cove_stream *stream = NULL;
     EXPECT(COVE_CREATED, cove_stream_open_in(&stream, segment, "s", COVE_READER, NULL));
-    EXPECT(-EBUSY, cove_object_remove(segment, "s", 0));
+    EXPECT(-EBUSY, cove_object_remove(segment, "s"));
     EXPECT(0, cove_stream_close(stream));
-    EXPECT(0, cove_object_remove(segment, "s", 0));
-    EXPECT(0, cove_object_remove(segment, "a", 1));
+    EXPECT(0, cove_object_remove(segment, "s"));
+    EXPECT(0, cove_object_remove(segment, "a"));
     assert_int_equal(unit_free_bytes(segment) + 32, unit_stat(segment).heap_bytes);
     unit_sound(segment);
     unit_close(segment);
@@ -134,7 +133,7 @@ static void test_object_inside_a_transaction(void **state)
     EXPECT(0, cove_save(segment, value, 8));
     *value = 5;
     EXPECT_SAYS(-EBUSY, cove_object_open(&object, segment, "new", &account, 0), "before cove_begin");
-    EXPECT(-EBUSY, cove_object_remove(segment, "v", 1));
+    EXPECT(-EBUSY, cove_object_remove(segment, "v"));
     EXPECT(-ENOENT, cove_object_open(&object, segment, "new", &account, COVE_EXISTING));
     EXPECT(0, cove_object_open(&object, segment, "v", &(struct cove_type){.name = "unit", .size_bytes = 8}, 0));
     assert_ptr_equal(object, value);
@@ -181,14 +180,15 @@ static void test_object_many(void **state)
     unit_sound(segment);
     for (int i = 0; i < many; i += 2) {
         name_of(name, i);
-        EXPECT(0, cove_object_remove(segment, name, 0));
+        EXPECT(0, cove_object_remove(segment, name));
     }
     unit_sound(segment);
     for (int i = 0; i < many; i++) {
         void *object = NULL;
         name_of(name, i);
-        EXPECT(i % 2 ? 0 : -ENOENT, cove_object_open(&object, segment, name,
-                                                     &(struct cove_type){.name = "unit", .size_bytes = 64}, COVE_EXISTING));
+        EXPECT(i % 2 ? 0 : -ENOENT,
+               cove_object_open(&object, segment, name, &(struct cove_type){.name = "unit", .size_bytes = 64},
+                                COVE_EXISTING));
     }
     unit_close(segment);
     unit_remove("t");

@@ -56,9 +56,9 @@ static const struct {
 
 /* ---- the traced part: no cmocka, no output */
 
-#define NEED(expr)   \
-    do {             \
-        if (!(expr)) \
+#define NEED(expr)    \
+    do {              \
+        if (!(expr))  \
             _exit(9); \
     } while (0)
 
@@ -86,7 +86,7 @@ static void use_heap(cove_segment *segment)
     struct cove_member_info members[2];
     struct cove_segment_info info;
     NEED(cove_objects(segment, objects, 2) == 1 && cove_segment_members(segment, members, 2) == 1);
-    NEED(cove_segment_stat(segment, &info) == 0 && cove_object_remove(segment, "o", 0) == 0);
+    NEED(cove_segment_stat(segment, &info) == 0 && cove_object_remove(segment, "o") == 0);
 }
 
 static void use_stream(cove_segment *segment, uint32_t flags)
@@ -120,7 +120,8 @@ static int use_all(void)
     NEED(cove_stat("strace", &info) == 0 && cove_segments(visit, NULL) == 0 && cove_gc(0, NULL, NULL) == 0);
     NEED(cove_unlink("strace", 0) == -EBUSY && cove_close(segment) == 0);
     segment = NULL;
-    NEED(cove_open(&segment, "strace", &(struct cove_options){.flags = COVE_EXISTING}) == 0 && cove_close(segment) == 0);
+    NEED(cove_open(&segment, "strace", &(struct cove_options){.flags = COVE_EXISTING}) == 0 &&
+         cove_close(segment) == 0);
     NEED(cove_unlink("strace", 0) == 0);
     (void)close(MARK_END);
     return 0;

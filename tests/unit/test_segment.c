@@ -158,9 +158,8 @@ static void test_segment_names(void **state)
     char long_name[203];
     memset(long_name, 'x', 202);
     long_name[202] = '\0';
-    const char *const bad[] = {"",      ".",     "..",   ".a",  "-a",      "a/b",     "/",        "../t",  "a b",
-                               "a\n",   "a\xc3", "a:b",  "a*b", "a$b",     "a\\b",    "a\x7f",    "t,",    "\xff",
-                               "posix:/a", NULL};
+    const char *const bad[] = {"",      ".",   "..",  ".a",  "-a",   "a/b",   "/",  "../t", "a b",      "a\n",
+                               "a\xc3", "a:b", "a*b", "a$b", "a\\b", "a\x7f", "t,", "\xff", "posix:/a", NULL};
     cove_segment *segment = NULL;
     struct cove_segment_info info;
     for (int i = 0; bad[i]; i++) {
@@ -313,7 +312,7 @@ static void test_segment_readonly_changes_nothing(void **state)
     assert_int_equal(errno, EPERM);
     void *object = NULL;
     EXPECT(-EPERM, cove_object_open(&object, look, "m", &(struct cove_type){.name = "unit", .size_bytes = 8}, 0));
-    EXPECT(-EPERM, cove_object_remove(look, "m", 1));
+    EXPECT(-EPERM, cove_object_remove(look, "m"));
     EXPECT(-EPERM, cove_recover(look));
     cove_stream *stream = NULL;
     EXPECT(-EPERM, cove_stream_open_in(&stream, look, "s", COVE_READER, NULL));

@@ -106,8 +106,8 @@ static void test_grow_by_many_at_once(void **state)
 static void test_grow_stops_at_the_limit(void **state)
 {
     (void)state;
-    cove_segment *segment =
-        unit_open_as("t", &(struct cove_options){.size_bytes = 65536, .max_size_bytes = MIB, .max_members = 2});
+    cove_segment *segment = unit_open_as(
+        "t", &(struct cove_options){.size_bytes = 65536, .max_size_bytes = MIB, .max_members = 2});
     uint64_t before = unit_stat(segment).size_bytes;
     assert_int_equal(cove_alloc(segment, 2 * MIB), 0);
     assert_int_equal(errno, ENOSPC);
@@ -132,8 +132,8 @@ static void test_grow_stops_at_the_limit(void **state)
 static void test_grow_is_not_needed_where_it_fits(void **state)
 {
     (void)state;
-    cove_segment *segment =
-        unit_open_as("t", &(struct cove_options){.size_bytes = MIB, .max_size_bytes = MIB, .max_members = 2});
+    cove_segment *segment = unit_open_as(
+        "t", &(struct cove_options){.size_bytes = MIB, .max_size_bytes = MIB, .max_members = 2});
     for (size_t less = 0; less < 200000; less += 9999) {
         cove_ref ref = cove_alloc(segment, MIB - 64 - less);
         if (ref == 0)

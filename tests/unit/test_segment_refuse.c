@@ -66,7 +66,8 @@ static void test_refuse_symbolic_links(void **state)
     assert_int_equal(symlink(path, unit_path("t")), 0);
     cove_segment *segment = NULL;
     EXPECT_SAYS(COVE_ENOTCOVE, cove_open(&segment, "t", NULL), "symbolic link");
-    EXPECT_SAYS(COVE_ENOTCOVE, cove_open(&segment, "t", &(struct cove_options){.flags = COVE_READONLY}), "symbolic link");
+    EXPECT_SAYS(COVE_ENOTCOVE, cove_open(&segment, "t", &(struct cove_options){.flags = COVE_READONLY}),
+                "symbolic link");
     EXPECT(COVE_ENOTCOVE, cove_unlink("t", 0));
     EXPECT(0, cove_unlink("t", 1)); /* the link, not what it leads to */
     assert_false(unit_exists("t"));
@@ -216,8 +217,11 @@ static void test_refuse_a_state_that_is_none(void **state)
 
 /* ---- rights: these want root, to have two users */
 
+static cove_segment *inherited;
+
 static void as_nobody(void *argument)
 {
+    unit_drop_inherited(inherited);
     assert_int_equal(setgid(65534), 0);
     assert_int_equal(setuid(65534), 0);
     ((void (*)(void))argument)();
@@ -267,6 +271,7 @@ static void test_refuse_other_owners(void **state)
     if (geteuid() != 0)
         testing_skip("two users are needed: run as root");
     cove_segment *segment = unit_open_as("t", &(struct cove_options){.mode = 0600});
+    inherited = segment;
     assert_int_equal(chmod(cove_directory(), 01777), 0);
     run_as_nobody(nobody_may_not_open);
     assert_int_equal(chmod(unit_path("t"), 0666), 0);

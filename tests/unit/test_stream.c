@@ -640,11 +640,11 @@ static void test_stream_that_is_open_is_not_removed(void **state)
 {
     (void)state;
     struct ends ends = open_both();
-    EXPECT_SAYS(-EBUSY, cove_object_remove(ends.segment, "s", 0), "pid");
+    EXPECT_SAYS(-EBUSY, cove_object_remove(ends.segment, "s"), "pid");
     EXPECT(0, cove_stream_close(ends.reader));
-    EXPECT(-EBUSY, cove_object_remove(ends.segment, "s", 0));
+    EXPECT(-EBUSY, cove_object_remove(ends.segment, "s"));
     EXPECT(0, cove_stream_close(ends.writer));
-    EXPECT(0, cove_object_remove(ends.segment, "s", 0));
+    EXPECT(0, cove_object_remove(ends.segment, "s"));
     assert_int_equal(unit_stat(ends.segment).object_count, 0);
     unit_sound(ends.segment);
     unit_close(ends.segment);

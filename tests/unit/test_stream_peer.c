@@ -306,7 +306,8 @@ static void test_stream_short_write_to_a_closed_reader_is_explained(void **state
     int64_t count = EXPECT_GOOD(cove_stream_write(writer, bytes, RING / 2, COVE_NOWAIT));
     assert_int_equal(count, RING / 2);
     EXPECT(0, cove_stream_close(reader));
-    EXPECT(-EPIPE, cove_stream_write(writer, bytes, sizeof bytes, COVE_NOWAIT)); /* it was told before anything went in */
+    EXPECT(-EPIPE,
+           cove_stream_write(writer, bytes, sizeof bytes, COVE_NOWAIT)); /* it was told before anything went in */
     EXPECT(0, cove_stream_close(writer));
     finish();
 }

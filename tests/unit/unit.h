@@ -52,10 +52,10 @@
 /* The same of a result that was got before. */
 #define EXPECT_WAS(expected, result) unit_expect(#result, (expected), (result), __FILE__, __LINE__)
 /* The same, and the sentence holds `part`. */
-#define EXPECT_SAYS(expected, call, part)                                   \
-    do {                                                                    \
-        EXPECT(expected, call);                                             \
-        unit_expect_says(#call, (part), __FILE__, __LINE__);                \
+#define EXPECT_SAYS(expected, call, part)                    \
+    do {                                                     \
+        EXPECT(expected, call);                              \
+        unit_expect_says(#call, (part), __FILE__, __LINE__); \
     } while (0)
 /* 0 or more. */
 #define EXPECT_GOOD(call) unit_expect_good(#call, (call), __FILE__, __LINE__)
@@ -109,6 +109,13 @@ static inline cove_segment *unit_open(const char *name)
     return unit_open_as(name, NULL);
 }
 
+/* In a spawned process: drop what it inherited. (valgrind, looking for leaks at its end, would walk through the 64 GiB of
+ * address space that a segment takes, most of which has no file behind it.) */
+static inline void unit_drop_inherited(cove_segment *segment)
+{
+    EXPECT(0, cove_close(segment));
+}
+
 static inline void unit_close(cove_segment *segment)
 {
     EXPECT(0, cove_close(segment));
@@ -147,8 +154,8 @@ static inline void unit_remove(const char *name)
 static inline void *unit_object(cove_segment *segment, const char *name, uint64_t size_bytes)
 {
     void *object = NULL;
-    EXPECT_GOOD(cove_object_open(&object, segment, name, &(struct cove_type){.name = "unit", .size_bytes = size_bytes},
-                                 0));
+    EXPECT_GOOD(
+        cove_object_open(&object, segment, name, &(struct cove_type){.name = "unit", .size_bytes = size_bytes}, 0));
     return object;
 }
 

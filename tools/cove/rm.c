@@ -8,7 +8,7 @@
 static int force;
 
 static const struct poptOption options[] = {
-    {"force", 'f', POPT_ARG_NONE, &force, 0, "also what living processes are using", NULL},
+    {"force", 'f', POPT_ARG_NONE, &force, 0, "a segment that living processes are using: they keep what they have", NULL},
     POPT_TABLEEND,
 };
 
@@ -21,7 +21,7 @@ static int remove_object(const char *name, const struct cli_name *parts)
         return cli_failed_owner(name, "its owner can remove it");
     if (result < 0)
         return cli_failed_name(name, result);
-    result = cove_object_remove(segment, parts->object, force);
+    result = cove_object_remove(segment, parts->object);
     int status = result < 0 ? cli_failed_name(name, result) : CLI_DONE;
     (void)cove_close(segment);
     return status;
