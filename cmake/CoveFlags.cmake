@@ -12,7 +12,7 @@ set(CMAKE_C_FLAGS_DEBUG "-O0 -g3")
 
 # Asserts name files from the root of the tree, wherever it was built.
 add_compile_options(-fmacro-prefix-map=${CMAKE_SOURCE_DIR}/=)
-add_compile_definitions(_GNU_SOURCE)
+add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64)
 
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)

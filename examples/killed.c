@@ -22,19 +22,25 @@ static struct counter *open_counter(cove_segment **segment)
     return object;
 }
 
+static int die_half_way(void)
+{
+    cove_segment *segment; /* a child is a member of its own: it opens the segment anew */
+    struct counter *counter = open_counter(&segment);
+    if (counter && cove_begin(segment) == 0 && cove_mutex_lock(segment, &counter->lock, COVE_FOREVER) >= 0 &&
+        cove_save(segment, &counter->value, sizeof counter->value) == 0)
+        counter->value = 666;
+    return raise(SIGKILL);
+}
+
 int main(void)
 {
     cove_segment *segment;
-    pid_t victim = fork(); /* before the segment is open: members are processes, and a child is one of its own */
     struct counter *counter = open_counter(&segment);
     if (!counter)
         return 1;
-    if (victim == 0) {
-        if (cove_begin(segment) == 0 && cove_mutex_lock(segment, &counter->lock, COVE_FOREVER) >= 0 &&
-            cove_save(segment, &counter->value, sizeof counter->value) == 0)
-            counter->value = 666;
-        return raise(SIGKILL);
-    }
+    pid_t victim = fork();
+    if (victim == 0)
+        return die_half_way();
     (void)waitpid(victim, NULL, 0);
     int result = cove_mutex_lock(segment, &counter->lock, COVE_FOREVER);
     printf("the lock: %s; the counter: %lld\n", cove_strerror(result), (long long)counter->value);

@@ -13,7 +13,8 @@
  *
  * Threads: each end is used by one thread at a time. Signals: not async-signal-safe.
  * Crash: a cove_stream_write of up to a quarter of the capacity is there whole or not at all; a longer one as a
- * prefix. A reader that dies inside a call has consumed nothing by that call. */
+ * prefix. A reader that dies inside a call has consumed nothing by it, or what it took if it died at the call's very
+ * end. */
 #ifndef COVE_STREAM_H
 #define COVE_STREAM_H
 

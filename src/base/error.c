@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char last_error[480];
+static _Thread_local char last_error[COVEI_ERROR_BYTES];
 
 int covei_error(int result, const char *format, ...)
 {
@@ -27,6 +27,16 @@ int covei_error_prefix(int result, const char *what)
     char sentence[sizeof last_error];
     memcpy(sentence, last_error, sizeof sentence);
     return covei_error(result, "%.200s: %.270s", what, sentence);
+}
+
+void covei_error_save(char saved[COVEI_ERROR_BYTES])
+{
+    memcpy(saved, last_error, COVEI_ERROR_BYTES);
+}
+
+void covei_error_restore(const char saved[COVEI_ERROR_BYTES])
+{
+    memcpy(last_error, saved, COVEI_ERROR_BYTES);
 }
 
 const char *cove_last_error(void)

@@ -11,6 +11,11 @@
  *     return covei_error(-ENOENT, "%s: there is no such segment; create it with ...", name); */
 int covei_error(int result, const char *format, ...) COVEI_PRINTF(2, 3);
 
+#define COVEI_ERROR_BYTES 480
+/* Keep the sentence aside while something is done whose own errors nobody wants to hear of, and bring it back. */
+void covei_error_save(char saved[COVEI_ERROR_BYTES]);
+void covei_error_restore(const char saved[COVEI_ERROR_BYTES]);
+
 /* Put `what: ` before the sentence that is kept already. Returns `result`. */
 int covei_error_prefix(int result, const char *what);
 

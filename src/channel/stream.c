@@ -256,10 +256,6 @@ static int open_object(struct cove_stream *stream, struct covei_lane *lane, cons
                        const struct cove_stream_options *options)
 {
     uint64_t capacity = options->capacity_bytes ? options->capacity_bytes : DEFAULT_CAPACITY;
-    if (capacity < COVEI_STREAM_MIN || capacity > COVEI_STREAM_MAX || (capacity & (capacity - 1)) != 0)
-        return covei_error(
-            -EINVAL, "%s: a capacity of %" PRIu64 " bytes is impossible; give a power of two from 4096 to 2147483648",
-            stream->name, capacity);
     struct covei_object_wish wish = {.name = name,
                                      .type = &covei_type_stream,
                                      .type_name = "",
@@ -309,19 +305,33 @@ static int open_end(struct cove_stream *stream, const char *name, const struct c
     return opened;
 }
 
+/* Before anything is made. */
+static int check_request(cove_stream **out, const char *name, enum cove_end end,
+                         const struct cove_stream_options *options)
+{
+    const uint32_t known = COVE_EXISTING | COVE_EXCLUSIVE | COVE_STREAM_STAY | COVE_STREAM_NOSPIN | COVE_STREAM_SPIN;
+    uint64_t capacity = options->capacity_bytes ? options->capacity_bytes : DEFAULT_CAPACITY;
+    if (!out || (end != COVE_WRITER && end != COVE_READER) || (options->flags & ~known) != 0)
+        return covei_error(
+            -EINVAL, "%s: a stream's end is COVE_WRITER or COVE_READER, its flags are those of cove/stream.h", name);
+    if (capacity < COVEI_STREAM_MIN || capacity > COVEI_STREAM_MAX || (capacity & (capacity - 1)) != 0)
+        return covei_error(
+            -EINVAL, "%s: a capacity of %" PRIu64 " bytes is impossible; give a power of two from 4096 to 2147483648",
+            name, capacity);
+    return 0;
+}
+
+static const struct cove_stream_options default_options;
+
 int cove_stream_open_in(cove_stream **out, cove_segment *segment, const char *name, enum cove_end end,
                         const struct cove_stream_options *given)
 {
-    static const struct cove_stream_options defaults;
-    const struct cove_stream_options *options = given ? given : &defaults;
-    const uint32_t known = COVE_EXISTING | COVE_EXCLUSIVE | COVE_STREAM_STAY | COVE_STREAM_NOSPIN | COVE_STREAM_SPIN;
+    const struct cove_stream_options *options = given ? given : &default_options;
     int result = covei_segment_usable(segment);
+    if (result == 0)
+        result = check_request(out, segment->name, end, options);
     if (result < 0)
         return result;
-    if (!out || (end != COVE_WRITER && end != COVE_READER) || (options->flags & ~known) != 0)
-        return covei_error(-EINVAL,
-                           "%s: a stream's end is COVE_WRITER or COVE_READER, its flags are those of cove/stream.h",
-                           segment->name);
     struct cove_stream *stream = calloc(1, sizeof *stream);
     if (!stream)
         return covei_error(-ENOMEM, "%s: no memory for a handle", segment->name);
@@ -345,6 +355,8 @@ int cove_stream_open(cove_stream **out, const char *name, enum cove_end end, con
     if (!object)
         return COVE_ENAME;
     int result = covei_name_check_object(object);
+    if (result == 0)
+        result = check_request(out, segment_name, end, options ? options : &default_options);
     if (result < 0)
         return result;
     cove_segment *segment = NULL;

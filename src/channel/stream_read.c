@@ -46,6 +46,7 @@ static inline void move_cursor(struct cove_stream *stream)
     shm->cursor[turn & 1] = stream->at;
     covei_order();
     atomic_store_explicit(&shm->turn, turn, memory_order_release); /* whoever takes over sees the slot */
+    atomic_thread_fence(memory_order_release); /* towards onlookers: the other slot changes after this */
     if (COVEI_UNLIKELY(stream->at.position - stream->published >= stream->capacity / 4))
         covei_stream_publish(stream);
 }

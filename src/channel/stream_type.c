@@ -15,10 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static const _Atomic uint64_t *header_at(const struct covei_stream_shm *shm, uint64_t position)
+static const _Atomic uint64_t *header_at(const struct covei_stream_shm *shm, uint64_t capacity, uint64_t position)
 {
     const unsigned char *ring = (const unsigned char *)shm + sizeof *shm;
-    return (const _Atomic uint64_t *)(const void *)(ring + (position & (shm->capacity - 1)));
+    return (const _Atomic uint64_t *)(const void *)(ring + (position & (capacity - 1)));
 }
 
 bool covei_stream_find_tail(const struct covei_stream_shm *shm, uint64_t from, uint64_t *tail, uint64_t *last,
@@ -28,7 +28,7 @@ bool covei_stream_find_tail(const struct covei_stream_shm *shm, uint64_t from, u
     *tail = from;
     *last = *bytes = 0;
     while (*tail - from < capacity) {
-        uint64_t word = atomic_load_explicit(header_at(shm, *tail), memory_order_acquire); /* edge P */
+        uint64_t word = atomic_load_explicit(header_at(shm, capacity, *tail), memory_order_acquire); /* edge P */
         if (word == 0)
             return true;
         uint64_t record = covei_record_bytes(word, *tail, capacity);
@@ -86,6 +86,7 @@ static bool sound(const struct cove_segment *segment, const void *object, uint64
  * writer there is. */
 static void append_died(struct covei_stream_shm *shm, int32_t pid)
 {
+    uint64_t capacity = shm->capacity; /* once: `sound` has looked at it */
     uint64_t tail = 0, last = 0, bytes = 0;
     uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire);
     uint32_t session = atomic_load_explicit(&shm->session, memory_order_acquire);
@@ -98,10 +99,10 @@ static void append_died(struct covei_stream_shm *shm, int32_t pid)
      * it. */
     if (atomic_load_explicit(&shm->told, memory_order_acquire) == session)
         return;
-    if (tail + 2 * COVEI_STREAM_HEADER > head + shm->capacity)
+    if (tail + 2 * COVEI_STREAM_HEADER > head + capacity)
         return; /* a session without a byte, in a full ring */
-    _Atomic uint64_t *next = (_Atomic uint64_t *)(uintptr_t)header_at(shm, tail + COVEI_STREAM_HEADER);
-    _Atomic uint64_t *here = (_Atomic uint64_t *)(uintptr_t)header_at(shm, tail);
+    _Atomic uint64_t *next = (_Atomic uint64_t *)(uintptr_t)header_at(shm, capacity, tail + COVEI_STREAM_HEADER);
+    _Atomic uint64_t *here = (_Atomic uint64_t *)(uintptr_t)header_at(shm, capacity, tail);
     atomic_store_explicit(next, 0, memory_order_relaxed); /* ordered by the release: I2 of stream.c */
     atomic_store_explicit(here, covei_header_word((uint32_t)pid, COVEI_STREAM_DIED, session),
                           memory_order_release); /* edge P */
@@ -209,11 +210,12 @@ static void check_claim(const struct cove_segment *segment, const char *name, co
 static bool walk_ring(const struct covei_stream_shm *shm, uint64_t head, uint64_t position, bool *passes,
                       uint64_t *tail)
 {
+    uint64_t capacity = shm->capacity;
     *passes = false;
-    for (*tail = head; *tail - head <= shm->capacity;) {
+    for (*tail = head; *tail - head <= capacity;) {
         *passes = *passes || *tail == position;
-        uint64_t word = atomic_load_explicit(header_at(shm, *tail), memory_order_acquire); /* edge P */
-        uint64_t record = word ? covei_record_bytes(word, *tail, shm->capacity) : 0;
+        uint64_t word = atomic_load_explicit(header_at(shm, capacity, *tail), memory_order_acquire); /* edge P */
+        uint64_t record = word ? covei_record_bytes(word, *tail, capacity) : 0;
         if (word == 0)
             return true;
         if (record == 0)

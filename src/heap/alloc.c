@@ -19,9 +19,11 @@
 
 static int lock_heap(struct covei_lane *lane)
 {
-    if (COVEI_UNLIKELY(!covei_sees_all(lane->segment)))
-        return covei_sees_too_little(lane->segment);
     int result = covei_lock_take(lane, &covei_heap(lane->segment)->lock, COVE_FOREVER);
+    if (COVEI_UNLIKELY(result >= 0 && covei_heap(lane->segment)->end > lane->segment->mapped_bytes)) {
+        covei_lock_drop(lane, &covei_heap(lane->segment)->lock);
+        return covei_sees_too_little(lane->segment);
+    }
     return result < 0 ? result : 0; /* COVE_RECOVERED: the heap was put right; its users need not know */
 }
 

@@ -261,12 +261,22 @@ static void drop_journals(struct covei_lane *worker, struct covei_lane_shm *targ
     drop_journal(worker, &target->journal_block);
 }
 
+/* The heap's lock, for as long as the worker has patience; refused where the heap reaches beyond what is mapped here.
+ * */
+static int settle_lock(struct covei_lane *worker)
+{
+    struct covei_heap_shm *heap = covei_heap(worker->segment);
+    int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
+    if (result < 0 || heap->end <= worker->segment->mapped_bytes)
+        return result;
+    covei_lock_drop(worker, &heap->lock);
+    return covei_sees_too_little(worker->segment);
+}
+
 int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target)
 {
     struct covei_heap_shm *heap = covei_heap(worker->segment);
-    if (!covei_sees_all(worker->segment))
-        return covei_sees_too_little(worker->segment);
-    int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
+    int result = settle_lock(worker);
     if (result < 0)
         return result;
     settle_records(worker, target);
@@ -281,9 +291,7 @@ int covei_settle_row(struct covei_lane *worker, uint32_t row)
 {
     struct cove_segment *segment = worker->segment;
     struct covei_heap_shm *heap = covei_heap(segment);
-    if (!covei_sees_all(segment))
-        return covei_sees_too_little(segment);
-    int result = covei_lock_take(worker, &heap->lock, worker->patience_ns);
+    int result = settle_lock(worker);
     if (result < 0)
         return result;
     struct covei_row_shm *shm = &segment->rows[row];

@@ -184,10 +184,9 @@ int covei_object_open(struct covei_lane *lane, const struct covei_object_wish *w
         if (lane->depth > 1)
             covei_lock_drop(lane, &directory->lock); /* nothing was changed under it */
     }
-    if (result >= 0) {
-        int committed = covei_commit(lane);
-        result = committed < 0 ? committed : result;
-    } else if (lane->depth > 1)
+    if (result >= 0)
+        (void)covei_commit(lane); /* done, whether or not all could be settled: the next to begin does the rest */
+    else if (lane->depth > 1)
         (void)covei_commit(lane); /* one level up; the user's transaction goes on */
     else
         (void)covei_abort(lane);

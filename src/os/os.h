@@ -46,9 +46,9 @@ struct covei_os {
     /* Open an existing file; never follows a link in the last component, never waits, creates or truncates.
      * -ENOENT, -ELOOP (a link), -EISDIR, -ENXIO, -EACCES, -EMFILE, ... */
     int (*file_open)(const char *path, enum covei_open how);
-    /* A new nameless file in `directory`, readable and writable, mode 0. -EOPNOTSUPP where there is no such thing. */
+    /* A new nameless file in `directory`, for its owner alone. -EOPNOTSUPP where there is no such thing. */
     int (*file_make_nameless)(const char *directory);
-    /* A new file at `path`, which must not exist; mode 0. */
+    /* A new file at `path`, which must not exist; for its owner alone. */
     int (*file_make)(const char *path);
     /* Another file description of the same file. */
     int (*file_reopen)(int file, enum covei_open how);

@@ -66,10 +66,24 @@ static struct timespec span(int64_t duration_ns)
     return (struct timespec){.tv_sec = (time_t)(duration_ns / 1000000000), .tv_nsec = (long)(duration_ns % 1000000000)};
 }
 
+/* Where the old futex call takes 32-bit times, whatever libc's time is now, the new one is used. */
+#if defined(SYS_futex_time64) && __SIZEOF_LONG__ == 4
+#define FUTEX_CALL SYS_futex_time64
+struct kernel_time {
+    int64_t seconds, nanoseconds;
+};
+#else
+#define FUTEX_CALL SYS_futex
+struct kernel_time {
+    long seconds, nanoseconds;
+};
+#endif
+
 static int linux_park(void *word, uint32_t expected, int64_t timeout_ns)
 {
     struct timespec timeout = span(timeout_ns);
-    long result = syscall(SYS_futex, word, FUTEX_WAIT, expected, &timeout, NULL, 0);
+    struct kernel_time time = {timeout.tv_sec, timeout.tv_nsec};
+    long result = syscall(FUTEX_CALL, word, FUTEX_WAIT, expected, &time, NULL, 0);
     return result < 0 ? -errno : 0;
 }
 
@@ -97,7 +111,7 @@ static int linux_park2(void *word, uint32_t expected, void *word2, uint32_t expe
 
 static int linux_wake(void *word, int32_t count)
 {
-    long result = syscall(SYS_futex, word, FUTEX_WAKE, count, NULL, NULL, 0);
+    long result = syscall(FUTEX_CALL, word, FUTEX_WAKE, count, NULL, NULL, 0);
     return result < 0 ? -errno : (int)result;
 }
 

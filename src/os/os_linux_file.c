@@ -16,6 +16,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+_Static_assert(sizeof(off_t) == 8, "files, and their bytes that are locked, are numbered by 64 bits");
+
 static int flags_of(enum covei_open how)
 {
     return (how == COVEI_OPEN_WRITE ? O_RDWR : O_RDONLY) | O_CLOEXEC;
@@ -34,12 +36,12 @@ int covei_linux_file_open(const char *path, enum covei_open how)
 
 int covei_linux_file_make_nameless(const char *directory)
 {
-    return result_of(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0));
+    return result_of(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
 }
 
 int covei_linux_file_make(const char *path)
 {
-    return result_of(open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0));
+    return result_of(open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
 }
 
 /* The path by which /proc names a descriptor of ours. */
@@ -185,7 +187,7 @@ int covei_linux_directory_each(const char *path, int (*visit)(const char *name, 
 int covei_linux_group_find(const char *name, uint32_t *gid)
 {
     struct group group, *found = NULL;
-    char buffer[4096];
+    char buffer[65536]; /* groups have many members */
     int error = getgrnam_r(name, &group, buffer, sizeof buffer, &found);
     if (error != 0)
         return -error;

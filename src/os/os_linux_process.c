@@ -23,6 +23,7 @@ struct proc_stat {
     char command[32];
     char state;
     unsigned long flags;
+    long threads;
     unsigned long long start_ticks;
 };
 
@@ -47,9 +48,9 @@ static bool parse_stat(char *text, struct proc_stat *stat)
         return false;
     *close_at = '\0';
     (void)snprintf(stat->command, sizeof stat->command, "%s", open_at + 1);
-    /* Fields 3 (state), 9 (flags), 22 (start time) of proc(5). */
-    return sscanf(close_at + 1, " %c %*d %*d %*d %*d %*d %lu %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                  &stat->state, &stat->flags, &stat->start_ticks) == 3;
+    /* Fields 3 (state), 9 (flags), 20 (threads), 22 (start time) of proc(5). */
+    return sscanf(close_at + 1, " %c %*d %*d %*d %*d %*d %lu %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %ld %*d %llu",
+                  &stat->state, &stat->flags, &stat->threads, &stat->start_ticks) == 4;
 }
 
 static bool read_stat(const char *path, struct proc_stat *stat)
@@ -75,20 +76,23 @@ void covei_linux_process_self(struct covei_process *process)
         (void)snprintf(process->command, sizeof process->command, "%.31s", program_invocation_short_name);
 }
 
-/* Is every thread below /proc/PID/task marked as exiting? One that vanishes meanwhile has ended. */
-static bool all_threads_exiting(const char *tasks, DIR *directory)
+/* Is every thread below /proc/PID/task marked as exiting? One that vanishes meanwhile has ended. Reading a directory
+ * whose entries vanish may pass over some, so as many must have been seen as the process has. */
+static bool all_threads_exiting(const char *tasks, DIR *directory, long threads)
 {
     struct dirent *entry;
+    long seen = 0;
     while ((entry = readdir(directory)) != NULL) {
         if (entry->d_name[0] == '.')
             continue;
         char path[96];
         (void)snprintf(path, sizeof path, "%s/%.20s/stat", tasks, entry->d_name);
         struct proc_stat stat;
+        seen++;
         if (read_stat(path, &stat) && !(stat.flags & EXITING_MARK) && stat.state != 'Z' && stat.state != 'X')
             return false;
     }
-    return true;
+    return seen >= threads;
 }
 
 int covei_linux_process_ended(const struct covei_process *process)
@@ -107,7 +111,7 @@ int covei_linux_process_ended(const struct covei_process *process)
     DIR *directory = opendir(path);
     if (!directory)
         return 0;
-    int ended = all_threads_exiting(path, directory);
+    int ended = all_threads_exiting(path, directory, stat.threads);
     (void)closedir(directory);
     return ended;
 }

@@ -53,7 +53,7 @@ void covei_lock_forget(struct covei_lane_shm *shm, uint64_t offset)
 {
     uint32_t place = covei_lock_place(shm, offset);
     if (place < COVEI_LANE_LOCKS)
-        atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
+        atomic_store_explicit(&shm->held[place], 0, memory_order_release); /* not before the word is given back */
 }
 
 void covei_lock_released(struct covei_lane_shm *shm, uint64_t offset, _Atomic uint64_t *word, uint64_t old)
@@ -107,8 +107,8 @@ static bool try_take(struct covei_lane *lane, _Atomic uint64_t *word, uint64_t *
 {
     while ((*old & COVEI_LOCK_OWNER) == 0) {
         uint64_t next = (*old & ~COVEI_LOCK_RECOVERED) | waiters | lane->id;
-        /* acquire, edge U. */
-        if (atomic_compare_exchange_weak_explicit(word, old, next, memory_order_acquire, memory_order_relaxed))
+        /* acquire, edge U; release: the place in held[] is filled. */
+        if (atomic_compare_exchange_weak_explicit(word, old, next, memory_order_acq_rel, memory_order_relaxed))
             return true;
     }
     return false;
@@ -172,7 +172,7 @@ static int wait_and_take(struct covei_lane *lane, _Atomic uint64_t *word, uint64
 {
     struct cove_segment *segment = lane->segment;
     for (int64_t slice = SLICE_MIN_NS;; slice = least(2 * slice, SLICE_MAX_NS)) {
-        *old = atomic_load_explicit(word, memory_order_relaxed);
+        *old = atomic_load_explicit(word, memory_order_acquire); /* for names_nobody: then the place is filled */
         if (try_take(lane, word, old, COVEI_LOCK_WAITERS))
             return 0;
         if (slice > SLICE_MIN_NS &&
@@ -181,7 +181,7 @@ static int wait_and_take(struct covei_lane *lane, _Atomic uint64_t *word, uint64
                                "%s: a lock names an owner that does not exist: somebody wrote over it; cove "
                                "doctor %s tells more",
                                segment->name, segment->name);
-        if (covei_recover_locks(segment, (uint32_t)(*old & COVEI_LOCK_OWNER) - 1))
+        if (covei_recover_locks(lane, (uint32_t)(*old & COVEI_LOCK_OWNER) - 1))
             continue;
         int64_t left = covei_wait_left(deadline);
         if (left == 0)
@@ -200,7 +200,7 @@ static int take_slowly(struct covei_lane *lane, _Atomic uint64_t *word, uint64_t
     if ((*old & COVEI_LOCK_OWNER) == lane->id)
         return covei_error(-EDEADLK, "%s: this thread holds the lock already", lane->segment->name);
     if (timeout_ns <= 0) {
-        if (covei_recover_locks(lane->segment, (uint32_t)(*old & COVEI_LOCK_OWNER) - 1)) {
+        if (covei_recover_locks(lane, (uint32_t)(*old & COVEI_LOCK_OWNER) - 1)) {
             *old = atomic_load_explicit(word, memory_order_relaxed);
             if (try_take(lane, word, old, COVEI_LOCK_WAITERS))
                 return 0;

@@ -19,7 +19,7 @@
 #include <string.h>
 
 #define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
-#define NAP_NS INT64_C(200000) /* between two tries for the life-cycle byte */
+#define NAP_NS INT64_C(200000) /* between two tries */
 #define ROWS_LOOKED_AT 8u /* for dead members, when opening and closing */
 
 int64_t covei_wait_begin(int64_t timeout_ns)
@@ -270,25 +270,44 @@ static struct cove_segment *find_handle(const struct covei_file_stat *stat)
     return segment;
 }
 
-/* Open such a handle again; NULL where there is none. Under the registry's lock. */
-static struct cove_segment *open_again(const struct covei_file_stat *stat)
+/* Our membership lingers: become a member again, under the life-cycle byte, so that a last member who is just
+ * removing the segment sees us, or we see that it is gone. */
+static bool rejoin(struct cove_segment *segment, const char *path, const struct covei_file_stat *stat)
 {
-    struct cove_segment *segment = find_handle(stat);
-    if (!segment || atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY)
-        return NULL;
-    if (segment->opens++ == 0) {
+    if (covei_os->lock_try(segment->lock_file, COVEI_BYTE_LIFE_CYCLE, false) < 0)
+        return false;
+    bool good = atomic_load_explicit(&segment->header->state, memory_order_acquire) == COVEI_SEGMENT_READY &&
+                covei_name_leads_to(path, stat->device, stat->inode);
+    if (good)
         atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_ATTACHED),
                               memory_order_release);
-        atomic_store_explicit(&segment->closed, false, memory_order_relaxed); /* guarded by the registry */
+    covei_life_cycle_unlock(segment->lock_file);
+    return good;
+}
+
+/* Open such a handle again; NULL where there is none, -EAGAIN in `result` where it cannot be told just now. Under the
+ * registry's lock. */
+static struct cove_segment *open_again(const char *path, const struct covei_file_stat *stat, int *result)
+{
+    struct cove_segment *segment = find_handle(stat);
+    *result = 0;
+    if (!segment || atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY)
+        return NULL;
+    if (segment->opens == 0 && !rejoin(segment, path, stat)) {
+        *result = -EAGAIN;
+        return NULL;
     }
+    segment->opens++;
+    atomic_store_explicit(&segment->closed, false, memory_order_relaxed); /* guarded by the registry */
     return segment;
 }
 
 /* The handle is whole: others may find it. Returns the one to use: another thread of ours may have been faster. */
-static struct cove_segment *enter(struct cove_segment *segment, const struct covei_file_stat *stat)
+static struct cove_segment *enter(struct cove_segment *segment, const char *path, const struct covei_file_stat *stat)
 {
     covei_registry_lock();
-    struct cove_segment *other = segment->flags & COVE_READONLY ? NULL : open_again(stat);
+    int again = 0;
+    struct cove_segment *other = segment->flags & COVE_READONLY ? NULL : open_again(path, stat, &again);
     if (!other) {
         segment->opens = 1;
         segment->device = stat->device;
@@ -310,11 +329,12 @@ static int open_existing(struct cove_segment **out, const char *name, const char
         return file;
     if (!(options->flags & COVE_READONLY)) {
         covei_registry_lock();
-        *out = open_again(&stat);
+        int result = 0;
+        *out = open_again(path, &stat, &result);
         covei_registry_unlock();
-        if (*out) {
+        if (*out || result < 0) {
             covei_os->file_close(file);
-            return 0;
+            return result;
         }
     }
     struct cove_segment *segment = covei_handle_new(name, options->flags);
@@ -328,7 +348,7 @@ static int open_existing(struct cove_segment **out, const char *name, const char
         abandon(segment, false);
         return result;
     }
-    *out = enter(segment, &stat);
+    *out = enter(segment, path, &stat);
     return 0;
 }
 
@@ -343,7 +363,7 @@ static int create_new(struct cove_segment **out, const char *name, const char *p
         covei_handle_drop(segment);
         return result;
     }
-    *out = enter(segment, &stat);
+    *out = enter(segment, path, &stat);
     return COVE_CREATED;
 }
 
@@ -391,9 +411,12 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
                            options.flags);
     int64_t deadline = covei_wait_begin(options.timeout_ns > 0 ? options.timeout_ns : DEFAULT_TIMEOUT_NS);
     struct cove_segment *opened = NULL;
-    do
+    for (;;) {
         result = open_once(&opened, name, path, &options, deadline);
-    while ((result == COVE_EREMOVED || result == -EAGAIN) && covei_wait_left(deadline) > 0);
+        if ((result != COVE_EREMOVED && result != -EAGAIN) || covei_wait_left(deadline) == 0)
+            break;
+        covei_os->nap(NAP_NS); /* somebody was faster: let him get on */
+    }
     if (result == COVE_EREMOVED || result == -EAGAIN)
         return covei_error(COVE_EREMOVED, "%s: it is removed and made again all the time; somebody fights for the name",
                            name);
@@ -505,7 +528,8 @@ static bool ends_now(struct cove_segment *segment)
 
 static void leave(struct cove_segment *segment)
 {
-    covei_roster_release(segment);
+    if (!segment->left_over) /* else it goes as the dead go, and is recovered */
+        covei_roster_release(segment);
     covei_handle_drop(segment);
 }
 
@@ -530,10 +554,12 @@ static void close_last(struct cove_segment *segment)
 {
     covei_recover_some(segment, ROWS_LOOKED_AT);
     struct covei_lane *lane = NULL;
-    if (covei_lane_get(&lane, segment) == 0) {
+    int settled = covei_lane_get(&lane, segment);
+    if (settled == 0) {
         lane->patience_ns = COVE_FOREVER;
-        (void)covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
+        settled = covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
     }
+    segment->left_over = settled < 0;
     stop_being_member(segment);
     covei_registry_lock();
     segment->opens = 0;

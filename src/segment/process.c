@@ -28,14 +28,32 @@ static pthread_key_t thread_key;
 static int prepare_result;
 static uint32_t last_epoch;
 
+int covei_cancel_hold(void)
+{
+    int before = PTHREAD_CANCEL_ENABLE;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+void covei_cancel_restore(int before)
+{
+    (void)pthread_setcancelstate(before, NULL);
+}
+
+static int registry_cancel; /* of the thread that has the registry */
+
 void covei_registry_lock(void)
 {
+    int before = covei_cancel_hold();
     (void)pthread_mutex_lock(&registry_mutex);
+    registry_cancel = before;
 }
 
 void covei_registry_unlock(void)
 {
+    int before = registry_cancel;
     (void)pthread_mutex_unlock(&registry_mutex);
+    covei_cancel_restore(before);
 }
 
 /* ---- caches: in pages that are wiped on fork, cut into lines; guarded by the registry's lock */
@@ -143,6 +161,7 @@ static void in_child(void)
 {
     *covei_fork_word = 0; /* the kernel did it already, where it can */
     forget_parent();
+    covei_cancel_restore(registry_cancel);
     make_registry_mutex(); /* held by the fork's prepare handler, in the name of a thread that is not here */
 }
 

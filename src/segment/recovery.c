@@ -171,21 +171,49 @@ static bool lane_dead(struct cove_segment *segment, uint32_t index, uint32_t row
     return covei_lane_died(&segment->lanes[index]) || covei_row_dead(segment, row);
 }
 
-bool covei_recover_locks(struct cove_segment *segment, uint32_t index)
+bool covei_recover_locks(struct covei_lane *lane, uint32_t index)
 {
+    struct cove_segment *segment = lane->segment;
     uint32_t row = row_of_lane(segment, index);
-    if (row >= segment->max_members || !lane_dead(segment, index, row) || !claim_recovery(segment, row))
+    /* We are settling another thread of that member: the claim is ours already. */
+    if (lane->settling && row == lane->settling_row && lane_dead(segment, index, row)) {
+        free_dead_lane(segment, index);
+        return true;
+    }
+    if (row >= segment->max_members || !lane_dead(segment, index, row))
         return false;
+    int cancel = covei_cancel_hold();
+    if (!claim_recovery(segment, row)) {
+        covei_cancel_restore(cancel);
+        return false;
+    }
     bool dead = row_of_lane(segment, index) == row && lane_dead(segment, index, row);
     if (dead) {
         free_dead_lane(segment, index);
         note_debt(segment, row);
     }
     drop_recovery(segment, row);
+    covei_cancel_restore(cancel);
     return dead;
 }
 
 /* ---- settling */
+
+/* free_dead_lane has been here: the bytes are back, the locks free. A thread that died since is left to the next
+ * look. */
+static bool is_undone(const struct covei_lane_shm *shm)
+{
+    return phase_of(shm) != COVEI_PHASE_ACTIVE && !covei_lane_holds(shm) &&
+           COVEI_TAILS_INNER(atomic_load_explicit(&shm->tails, memory_order_relaxed)) == 0;
+}
+
+/* The process is past its last instruction, but the kernel has not yet walked that thread's list of robust mutexes,
+ * which leads through the lane: its memory must stay as it is for a moment. */
+static bool still_listed(const struct cove_segment *segment, uint32_t index, uint32_t row)
+{
+    return covei_lane_life(&segment->lanes[index]) != NULL && !covei_lane_died(&segment->lanes[index]) &&
+           row != segment->row && covei_os->lock_held(segment->file, COVEI_BYTE_ALIVE(row)) != 0;
+}
 
 static int settle_lanes(struct covei_lane *worker, uint32_t row, bool all, bool *any)
 {
@@ -201,7 +229,14 @@ static int settle_lanes(struct covei_lane *worker, uint32_t row, bool all, bool 
     for (uint32_t i = 0; *any && i < lanes; i++) {
         if (i + 1 == worker->id || row_of_lane(segment, i) != row || (!all && !covei_lane_died(&segment->lanes[i])))
             continue;
+        if (!is_undone(&segment->lanes[i])) {
+            if (all)
+                return -EAGAIN;
+            continue;
+        }
         int result = covei_upper.settle_lane(worker, &segment->lanes[i]);
+        if (result == 0 && still_listed(segment, i, row))
+            result = -EAGAIN;
         if (result < 0)
             return result;
         atomic_store_explicit(&segment->lanes[i].life_at, 0, memory_order_relaxed); /* ordered by the release below */
@@ -245,13 +280,20 @@ static int recover_claimed(struct covei_lane *worker, uint32_t row)
 
 int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns)
 {
-    if (worker->settling || row >= worker->segment->max_members || !claim_recovery(worker->segment, row))
+    if (worker->settling || row >= worker->segment->max_members)
         return 0;
+    int cancel = covei_cancel_hold();
+    if (!claim_recovery(worker->segment, row)) {
+        covei_cancel_restore(cancel);
+        return 0;
+    }
     worker->settling = true;
+    worker->settling_row = row;
     worker->patience_ns = patience_ns;
     int result = recover_claimed(worker, row);
     worker->settling = false;
     drop_recovery(worker->segment, row);
+    covei_cancel_restore(cancel);
     return result;
 }
 
@@ -271,6 +313,8 @@ void covei_recover_debts(struct covei_lane *worker)
     if (now <
         atomic_load_explicit(&segment->debts_rest_until, memory_order_relaxed)) /* hints of this process to itself */
         return;
+    char sentence[COVEI_ERROR_BYTES]; /* of the call that pays, and perhaps has failed */
+    covei_error_save(sentence);
     atomic_store_explicit(&segment->has_debts, false, memory_order_relaxed);
     for (int i = 0; i < COVEI_DEBTS; i++) {
         uint32_t debt = atomic_exchange_explicit(&segment->debts[i], 0, memory_order_relaxed);
@@ -279,6 +323,7 @@ void covei_recover_debts(struct covei_lane *worker)
             atomic_store_explicit(&segment->debts_rest_until, now + DEBT_REST_NS, memory_order_relaxed);
         }
     }
+    covei_error_restore(sentence);
 }
 
 bool covei_recover_free_lanes(struct cove_segment *segment)

@@ -44,6 +44,7 @@ struct cove_segment {
     uint64_t mapped_bytes;
     _Atomic bool closed; /* lingering: no more use, the mapping waits for the threads that have lanes */
     bool closing; /* the last close is under way; guarded by the registry */
+    bool left_over; /* closing could not give back all: the row is left to recovery */
     bool may_fence; /* this process may fence all others (membarrier) */
 
     int file; /* mapped, grown, asked about locks */
@@ -79,6 +80,7 @@ struct covei_lane {
         uint64_t offset;
         uint64_t generation;
     } earlier[COVEI_LANE_LOCKS];
+    uint32_t settling_row; /* which, while `settling` */
     bool settling; /* inside the recovery of somebody: not to be entered again */
     int64_t patience_ns; /* how long settling waits for a lock of the library's */
     struct covei_lane *next; /* of the same thread */
@@ -90,7 +92,7 @@ struct covei_lane {
  * forked, so that one comparison tells both whose segment it is and whose process. */
 struct covei_cache {
     struct cove_segment *segment;
-    uint64_t unused[7]; /* a cache line each */
+    unsigned char unused[COVEI_CACHE_LINE - sizeof(struct cove_segment *)];
 };
 
 /* `shm`, `id` and `lane` are about the segment that the cache names; they stand here, a load nearer, for the shortest
@@ -111,6 +113,9 @@ uint32_t covei_process_epoch(void);
 void covei_thread_begin(void); /* have the lanes of this thread given back when it ends; give it a cache */
 bool covei_cache_is_shared(void); /* this thread has none of its own: it always goes the longer way */
 void covei_cache_forget(const struct covei_lane *lane); /* NULL: whatever lane it is about */
+/* A thread that is cancelled while it holds the registry, or somebody's recovery, would hold it for ever. */
+int covei_cancel_hold(void);
+void covei_cancel_restore(int before);
 void covei_registry_lock(void);
 void covei_registry_unlock(void);
 extern struct cove_segment *covei_registry; /* guarded by covei_registry_lock */
@@ -251,10 +256,11 @@ static inline bool covei_lock_try(struct covei_lane_shm *shm, uint64_t id, uint6
     covei_order();
 #endif
     uint64_t old = atomic_load_explicit(word, memory_order_relaxed); /* relaxed: the CAS below acquires */
-    bool taken = (uint32_t)old == 0 &&
-                 /* acquire, edge U: what the last holder did before it gave the word back is seen. */
-                 atomic_compare_exchange_strong_explicit(word, &old, old | id, memory_order_acquire,
-                                                         memory_order_relaxed);
+    bool taken =
+        (uint32_t)old == 0 &&
+        /* acquire, edge U: what the last holder did before it gave the word back is seen. release: whoever sees
+                  * the word taken sees the place filled. */
+        atomic_compare_exchange_strong_explicit(word, &old, old | id, memory_order_acq_rel, memory_order_relaxed);
 #ifdef COVE_PLANT_LATE_OWNER
     atomic_store_explicit(&shm->held[0], offset, memory_order_relaxed);
 #endif
@@ -283,7 +289,7 @@ static inline void covei_lock_release(struct covei_lane_shm *shm, uint64_t id, u
     covei_order();
     if (COVEI_LIKELY(!(old & COVEI_LOCK_WAITERS) &&
                      atomic_load_explicit(&shm->held[0], memory_order_relaxed) == offset))
-        atomic_store_explicit(&shm->held[0], 0, memory_order_relaxed);
+        atomic_store_explicit(&shm->held[0], 0, memory_order_release); /* not before the word is given back */
     else
         covei_lock_released(shm, offset, word, old);
 }
@@ -330,7 +336,7 @@ void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags);
 
 /* Free the locks of a dead lane, after putting back what it had changed under them. Waits for nothing. Returns true
  * if it was dead and is done; the rest of its member is noted as a debt. */
-bool covei_recover_locks(struct cove_segment *segment, uint32_t lane_index);
+bool covei_recover_locks(struct covei_lane *lane, uint32_t lane_index);
 /* Recover a member that has died, and lanes whose thread has. Returns 1 if there was something to do, 0, or an error.
  * */
 int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns);

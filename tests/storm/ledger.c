@@ -82,8 +82,9 @@ void fault(const char *format, ...)
     if (atomic_compare_exchange_strong(&ledger->faulty, &none, 1)) {
         va_list arguments;
         va_start(arguments, format);
-        int length = snprintf(ledger->fault, sizeof ledger->fault, "pid %d, %llu ms into %s (%llu of them running): ",
-                              (int)getpid(), (unsigned long long)((now_ns() - begun_ns) / 1000000u), doing_name(begun),
+        int length = snprintf(ledger->fault, sizeof ledger->fault,
+                              "pid %d, %llu ms into %s (%llu of them running): ", (int)getpid(),
+                              (unsigned long long)((now_ns() - begun_ns) / 1000000u), doing_name(begun),
                               (unsigned long long)((cpu_ns() - begun_cpu_ns) / 1000000u));
         (void)vsnprintf(ledger->fault + length, sizeof ledger->fault - (size_t)length, format, arguments);
         va_end(arguments);
