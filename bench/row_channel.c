@@ -43,7 +43,14 @@ static void set_goal(struct report *report, enum goal_kind kind, double goal, bo
     report->value_is = "p50";
 }
 
-#define LIMITS LIMIT("64 B ping-pong", limit_message_pausing), LIMIT("64 B without pause", limit_message_eager)
+/* The limit is the textbook's ping-pong, whose reader looks without a pause, as the published figures of others are
+ * taken. One that pauses between looks takes the line from its writer less often and stays below it; it is printed
+ * beside it, as the floor. */
+#define LIMITS                                                                                                       \
+    LIMIT("64 B ping-pong", limit_message_eager),                                                                    \
+    {                                                                                                                \
+        .name = "ping-pong, pausing", .role = ROLE_VARIANT, .type = &limit_memory, .pattern = &limit_message_pausing \
+    }
 #define LIMIT(name_, pattern_)                                                           \
     {                                                                                    \
         .name = name_, .role = ROLE_LIMIT, .type = &limit_memory, .pattern = &(pattern_) \
@@ -70,7 +77,7 @@ void row_roundtrip_spin(const struct settings *settings, struct report *report)
     };
     struct contest contest = {.contestants = contestants, .count = COUNT_OF(contestants)};
 
-    set_goal(report, GOAL_RATIO_AT_MOST, 1.15, true);
+    set_goal(report, GOAL_RATIO_AT_MOST, 1.15, false);
     run_channels(&contest, MESSAGE_BYTES, WARM_COUNT, settings, report);
 }
 
@@ -86,7 +93,7 @@ void row_roundtrip_adaptive(const struct settings *settings, struct report *repo
     };
     struct contest contest = {.contestants = contestants, .count = COUNT_OF(contestants)};
 
-    set_goal(report, GOAL_RATIO_AT_MOST, 1.5, true);
+    set_goal(report, GOAL_RATIO_AT_MOST, 1.5, false);
     run_channels(&contest, MESSAGE_BYTES, WARM_COUNT, settings, report);
 }
 
@@ -147,8 +154,9 @@ void row_bulk(const struct settings *settings, struct report *report)
     report->unit = "GB/s";
     report->more_is_better = true;
     for (size_t i = 0; i < contest.count; i++)
-        contestants[i].capacity_bytes = BLOCK_BYTES; /* the default of a stream */
+        contestants[i].capacity_bytes = 8 * BLOCK_BYTES; /* blocks in flight, and out of the cores' own caches */
     run_channels(&contest, BLOCK_BYTES, 8, settings, report);
+    report_note(report, "a ring of 8 MiB");
 }
 
 /* Both rows of sleepers: an operation takes some 0.4 ms, most of it idle by order. */

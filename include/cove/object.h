@@ -45,7 +45,8 @@ struct cove_object_info {
     char figures[200]; /* "capacity=1048576 unread=17 ..." : what its type says of it */
 };
 
-/* Up to `capacity` objects. Returns how many there are (which may be more), or an error. On a read-only segment too.
+/* Up to `capacity` objects. Returns how many there are (which may be more), or an error, -ETIMEDOUT among
+ * them: a stopped process is in the middle of making one. On a read-only segment too, without waiting.
  * */
 COVE_API int64_t cove_objects(cove_segment *segment, struct cove_object_info *objects, size_t capacity);
 

@@ -42,6 +42,7 @@ struct cove_stream {
     /* reader */
     struct covei_cursor_shm at; /* what the cursor in shared memory says */
     uint64_t published; /* shm->head */
+    bool quick; /* the last wait found the other end on another processor: spinning is worth it */
     uint64_t peeked; /* bytes that the last peek showed */
 
     char name[COVEI_NAME_MAX * 2 + 2]; /* SEGMENT/OBJECT, for sentences */

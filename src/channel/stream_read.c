@@ -13,6 +13,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#define QUICK_LOOKS 30 /* about a microsecond */
+
 void covei_stream_read_cursor(const struct covei_stream_shm *shm, struct covei_cursor_shm *cursor)
 {
     /* A living reader may move on meanwhile. The slot that counts is overwritten only after `turn` has moved on, so
@@ -105,6 +107,20 @@ static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t reco
         known && who.how == COVEI_GAVE_UP ? "gave up" : "died", session_bytes);
 }
 
+/* In the middle of a talk the answer is there in a moment: look a few times before a clock is read and the other end
+ * is looked for. */
+static inline bool look_again(const struct cove_stream *stream)
+{
+    if (!stream->quick)
+        return false;
+    for (int i = 0; i < QUICK_LOOKS; i++) {
+        covei_relax();
+        if (atomic_load_explicit(covei_stream_header(stream, stream->at.position), memory_order_relaxed) != 0)
+            return true; /* relaxed: the caller loads it again, with acquire */
+    }
+    return false;
+}
+
 /* The data at the cursor: 1, with where it lies and how long it is; or what the caller returns: 0 (end), an error. */
 static inline int find_data(struct cove_stream *stream, const unsigned char **data, uint64_t *left, uint64_t *record,
                             int64_t timeout_ns)
@@ -114,6 +130,8 @@ static inline int find_data(struct cove_stream *stream, const unsigned char **da
         /* edge P */
         uint64_t word = atomic_load_explicit(covei_stream_header(stream, position), memory_order_acquire);
         if (COVEI_UNLIKELY(word == 0)) {
+            if (timeout_ns > 0 && look_again(stream))
+                continue;
             int result = covei_stream_wait_data(stream, timeout_ns);
             if (result < 0)
                 return result;

@@ -161,6 +161,7 @@ static bool looks_dead(const struct cove_stream *stream, struct peer peer)
 static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes, int64_t deadline)
 {
     bool always = (stream->flags & COVE_STREAM_SPIN) != 0, near = on_one_cpu(stream);
+    stream->quick = !near && !(stream->flags & COVE_STREAM_NOSPIN) && covei_os->cpu_count() > 1;
     bool may_spin = always || (!near && !(stream->flags & COVE_STREAM_NOSPIN) && covei_os->cpu_count() > 1);
     if (may_spin && spin(stream, ready, bytes))
         return 0;

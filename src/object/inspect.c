@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PATIENCE_NS INT64_C(2000000000) /* for the locks of a check */
+#define PATIENCE_NS INT64_C(2000000000) /* for the locks of a look */
 
 /* ---- stat */
 
@@ -114,13 +114,25 @@ static void list_one(const struct covei_entry_shm *entry, void *memory, void *co
         type->describe(listing->segment, memory, entry->size_bytes, info->figures, sizeof info->figures);
 }
 
+/* A member looks under the directory's lock, an onlooker without. */
 int64_t cove_objects(cove_segment *segment, struct cove_object_info *objects, size_t capacity)
 {
+    struct covei_lane *lane = NULL;
     int result = covei_segment_usable(segment);
+    bool member = result == 0 && !(segment->flags & COVE_READONLY);
+    if (member)
+        result = covei_lane_get(&lane, segment);
+    if (member && result == 0)
+        result = covei_lock_take(lane, &covei_directory(segment)->lock, PATIENCE_NS);
     if (result < 0)
         return result;
     struct listing listing = {segment, objects, capacity, 0};
-    if (!covei_directory_each(segment, list_one, &listing))
+    bool sane = covei_directory_each(segment, list_one, &listing);
+    if (member) {
+        covei_lock_drop(lane, &covei_directory(segment)->lock);
+        covei_recover_debts(lane);
+    }
+    if (!sane)
         return covei_error(COVE_ECORRUPT, "%s: its directory contradicts itself; cove doctor %s tells more",
                            segment->name, segment->name);
     return listing.count;

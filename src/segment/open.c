@@ -20,7 +20,7 @@
 
 #define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
 #define NAP_NS INT64_C(200000) /* between two tries */
-#define ROWS_LOOKED_AT 8u /* for dead members, when opening and closing */
+#define ROWS_LOOKED_AT 3u /* for dead members, when opening and closing */
 
 int64_t covei_wait_begin(int64_t timeout_ns)
 {
