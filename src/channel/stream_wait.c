@@ -9,7 +9,7 @@
  *
  * A wake-up can still be lost to a kill (sender dead between store and wake), so sleep goes in slices, and on the
  * other end's sign of life as well.
- * A slice costs about 5 us of processor time. */
+ * The bit stays set from slice to slice, so that only the first one pays for the membarrier. */
 #include "channel/stream.h"
 
 #include <errno.h>
@@ -18,6 +18,7 @@
 #define SPINS 300 /* looks before sleeping, a pause between them: several microseconds */
 #define OWNED_SLICE_NS INT64_C(10000000) /* 10 ms: while there is somebody at the other end */
 #define NEAR_SLICE_NS INT64_C(1000000) /* 1 ms: where a wake-up could be missed, see doze */
+#define WATCHED_SLICE_NS INT64_C(40000000) /* 40 ms: likewise, where its death would wake us */
 #define LONGEST_SLICE_NS INT64_C(100000000) /* 100 ms: while there is nobody */
 
 static int64_t least(int64_t a, int64_t b)
@@ -114,21 +115,43 @@ static bool head_sane(const struct cove_stream *stream)
     return stream->head_seen <= stream->tail;
 }
 
-/* Edge S: say that we sleep, look again, sleep. `near`: both ends were last seen on this processor, where nothing can
- * be on its way; as that may be out of date, the sleep is a short one then. */
-static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, uint32_t lane, int64_t slice_ns,
-                 bool near)
+static _Atomic uint32_t *sleep_word(const struct cove_stream *stream)
 {
-    struct covei_stream_shm *shm = stream->shm;
-    _Atomic uint32_t *word = stream->end == COVE_WRITER ? &shm->to_reader : &shm->to_writer;
-    uint32_t value = atomic_fetch_or_explicit(word, COVEI_STREAM_SLEEPS, memory_order_seq_cst) | COVEI_STREAM_SLEEPS;
+    return stream->end == COVE_WRITER ? &stream->shm->to_reader : &stream->shm->to_writer;
+}
+
+/* Edge S: say that we sleep. Whoever stores after this sees it; what was stored before, the caller sees now. `near`:
+ * both ends were last seen on this processor, where nothing can be on its way; as that may be out of date, the first
+ * sleep is a short one then. */
+static void say_sleeping(const struct cove_stream *stream, bool near)
+{
+    /* seq_cst: total order of sleep bit, look | message, sleep bit, with the fence below. */
+    atomic_fetch_or_explicit(sleep_word(stream), COVEI_STREAM_SLEEPS, memory_order_seq_cst);
     if (near || !stream->segment->may_fence || covei_os->fence_all() < 0)
-        atomic_thread_fence(memory_order_seq_cst); /* total order of: sleep bit, look | message, sleep bit */
-    if (!ready(stream, bytes))
-        covei_sleep(stream->segment, word, value, lane, near ? least(slice_ns, NEAR_SLICE_NS) : slice_ns);
+        atomic_thread_fence(memory_order_seq_cst);
+}
+
+static void say_awake(const struct cove_stream *stream)
+{
+    _Atomic uint32_t *word = sleep_word(stream);
     /* relaxed: only this end sets the bit; who cleared it has woken us. */
     if (atomic_load_explicit(word, memory_order_relaxed) & COVEI_STREAM_SLEEPS)
         atomic_fetch_and_explicit(word, ~COVEI_STREAM_SLEEPS, memory_order_relaxed);
+}
+
+/* Sleep for a slice, unless something came meanwhile. The bit stays from slice to slice; where it was cleared,
+ * somebody woke us. */
+static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, uint32_t lane, int64_t slice_ns,
+                 bool near)
+{
+    _Atomic uint32_t *word = sleep_word(stream);
+    uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+    if (!(value & COVEI_STREAM_SLEEPS)) {
+        say_sleeping(stream, near);
+        value = atomic_load_explicit(word, memory_order_relaxed);
+    }
+    if (value & COVEI_STREAM_SLEEPS && !ready(stream, bytes))
+        covei_sleep(stream->segment, word, value, lane, slice_ns);
 }
 
 static int too_late(const struct cove_stream *stream, int result)
@@ -157,16 +180,19 @@ static bool looks_dead(const struct cove_stream *stream, struct peer peer)
     return peer.lane < stream->segment->max_lanes && covei_lane_died(&stream->segment->lanes[peer.lane]);
 }
 
-/* Until ready, or something happened that the caller should look at (0); -ETIMEDOUT. */
-static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes, int64_t deadline)
+/* Slices grow where there is nobody to wait for, and where the other end's sign of life is watched, which wakes us
+ * when it dies. */
+static int64_t next_slice(const struct cove_stream *stream, struct peer peer, int64_t slice_ns)
 {
-    bool always = (stream->flags & COVE_STREAM_SPIN) != 0, near = on_one_cpu(stream);
-    stream->quick = !near && !(stream->flags & COVE_STREAM_NOSPIN) && covei_os->cpu_count() > 1;
-    bool may_spin = always || (!near && !(stream->flags & COVE_STREAM_NOSPIN) && covei_os->cpu_count() > 1);
-    if (may_spin && spin(stream, ready, bytes))
-        return 0;
-    if (stream->end == COVE_READER)
-        covei_stream_publish(stream); /* a writer that waits for room must know all that is free before we sleep */
+    if (peer.claim == 0)
+        return least(2 * slice_ns, LONGEST_SLICE_NS);
+    bool watched = peer.lane < stream->segment->max_lanes &&
+                   covei_lane_life(&stream->segment->lanes[peer.lane]) != NULL;
+    return watched ? least(2 * slice_ns, WATCHED_SLICE_NS) : OWNED_SLICE_NS;
+}
+
+static int wait_in_slices(struct cove_stream *stream, is_ready *ready, uint64_t bytes, int64_t deadline, bool near)
+{
     int64_t slice = OWNED_SLICE_NS;
     for (bool first = true;; first = false) {
         if (ready(stream, bytes) || reader_has_gone(stream))
@@ -177,12 +203,29 @@ static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes,
         int64_t left = covei_wait_left(deadline);
         if (left == 0)
             return too_late(stream, -ETIMEDOUT);
-        slice = peer.claim ? OWNED_SLICE_NS : least(2 * slice, LONGEST_SLICE_NS);
-        if (!always)
-            doze(stream, ready, bytes, peer.lane, least(slice, left), near && first);
+        if (!(stream->flags & COVE_STREAM_SPIN))
+            doze(stream, ready, bytes, peer.lane, least(near && first ? NEAR_SLICE_NS : slice, left), near && first);
         else if (spin(stream, ready, bytes))
             return 0;
+        if (near && first)
+            say_awake(stream); /* to say it again with a fence that reaches every processor */
+        else
+            slice = next_slice(stream, peer, slice);
     }
+}
+
+/* Until ready, or something happened that the caller should look at (0); -ETIMEDOUT. */
+static int wait_for(struct cove_stream *stream, is_ready *ready, uint64_t bytes, int64_t deadline)
+{
+    bool always = (stream->flags & COVE_STREAM_SPIN) != 0, near = on_one_cpu(stream);
+    stream->quick = !near && !(stream->flags & COVE_STREAM_NOSPIN) && covei_os->cpu_count() > 1;
+    if ((always || stream->quick) && spin(stream, ready, bytes))
+        return 0;
+    if (stream->end == COVE_READER)
+        covei_stream_publish(stream); /* a writer that waits for room must know all that is free before we sleep */
+    int result = wait_in_slices(stream, ready, bytes, deadline, near);
+    say_awake(stream);
+    return result;
 }
 
 int covei_stream_wait_data(struct cove_stream *stream, int64_t timeout_ns)

@@ -5,6 +5,9 @@
 
 #include "segment/segment.h"
 
+#define COVEI_LIFE_CYCLE_NS INT64_C(5000000000) /* how long others may hold us up who open or remove the segment */
+#define COVEI_ROWS_LOOKED_AT 3u /* for dead members, when opening and closing */
+
 /* Build the segment `segment->name` and name it `path`. 0, -EEXIST (somebody was first), or an error. On an error the
  * caller drops the handle; the file is closed. */
 int covei_segment_build(struct cove_segment *segment, const char *path, const struct cove_options *options,

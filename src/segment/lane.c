@@ -13,7 +13,7 @@
  * I2  life_at != 0 only while the mutex is set up; a word of 0 says nothing.
  *
  * Crash: claimed and not used: recovery finds a clean lane of a dead row and frees it. Since a thread's robust list
- * runs through the mapping, a mapping stays until the last thread with a lane in it ended (see open.c). */
+ * runs through the mapping, a mapping stays until the last thread with a lane in it ended (see close.c). */
 #include "segment/segment.h"
 
 #include "region/region.h"

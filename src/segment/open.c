@@ -1,4 +1,4 @@
-/* open.c - opening and closing segments; one handle a segment in a process.
+/* open.c - opening segments; one handle a segment in a process.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * Open: look the name up; where there is a file, check a copy of its header, map it, and join under the life-cycle
@@ -6,11 +6,7 @@
  * loses a race goes round again, until the timeout.
  * Between removal's mark and the loss of the name its maker may die; whoever finds the mark takes the name away.
  *
- * Close: what was opened in it, this thread's lane, the row. A thread with a lane has a robust mutex in the mapping,
- * whose place the kernel and libc remember until the thread ends; so the mapping and the row stay (LINGERING) until
- * the last such thread is gone.
- *
- * Crash: joined or not; closed or a dead member, which others recover. */
+ * Crash: joined or not. Closing is in close.c. */
 #include "region/region.h"
 #include "segment/build.h"
 
@@ -18,9 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
 #define NAP_NS INT64_C(200000) /* between two tries */
-#define ROWS_LOOKED_AT 3u /* for dead members, when opening and closing */
 
 int64_t covei_wait_begin(int64_t timeout_ns)
 {
@@ -409,7 +403,7 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
         ((options.flags & COVE_EXCLUSIVE) && (options.flags & (COVE_EXISTING | COVE_READONLY))))
         return covei_error(-EINVAL, "%s: these flags (%#x) do not go together, or no place for the handle", name,
                            options.flags);
-    int64_t deadline = covei_wait_begin(options.timeout_ns > 0 ? options.timeout_ns : DEFAULT_TIMEOUT_NS);
+    int64_t deadline = covei_wait_begin(options.timeout_ns > 0 ? options.timeout_ns : COVEI_LIFE_CYCLE_NS);
     struct cove_segment *opened = NULL;
     for (;;) {
         result = open_once(&opened, name, path, &options, deadline);
@@ -424,215 +418,6 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
         return result;
     *segment = opened;
     if (!(options.flags & COVE_READONLY))
-        covei_recover_some(opened, ROWS_LOOKED_AT);
+        covei_recover_some(opened, COVEI_ROWS_LOOKED_AT);
     return result;
-}
-
-/* ---- close */
-
-void covei_child_add(struct cove_segment *segment, struct covei_child *child)
-{
-    (void)pthread_mutex_lock(&segment->mutex);
-    child->previous = NULL;
-    child->next = segment->children;
-    if (child->next)
-        child->next->previous = child;
-    segment->children = child;
-    (void)pthread_mutex_unlock(&segment->mutex);
-}
-
-static void unlink_child(struct cove_segment *segment, struct covei_child *child)
-{
-    if (child->previous)
-        child->previous->next = child->next;
-    else
-        segment->children = child->next;
-    if (child->next)
-        child->next->previous = child->previous;
-}
-
-void covei_child_drop(struct cove_segment *segment, struct covei_child *child)
-{
-    unlink_child(segment, child);
-}
-
-void covei_child_remove(struct cove_segment *segment, struct covei_child *child)
-{
-    (void)pthread_mutex_lock(&segment->mutex);
-    unlink_child(segment, child);
-    (void)pthread_mutex_unlock(&segment->mutex);
-}
-
-static void close_children(struct cove_segment *segment)
-{
-    for (;;) {
-        (void)pthread_mutex_lock(&segment->mutex);
-        struct covei_child *child = segment->children;
-        if (child)
-            unlink_child(segment, child);
-        (void)pthread_mutex_unlock(&segment->mutex);
-        if (!child)
-            return;
-        child->close(child);
-    }
-}
-
-/* Is a thread of ours in the middle of something? */
-static bool is_busy(const struct cove_segment *segment)
-{
-    for (uint32_t i = 0; i < segment->max_lanes; i++) {
-        if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) != segment->row + 1)
-            continue; /* relaxed: our own lanes; a thread that takes one now races with the close */
-        const struct covei_lane_shm *shm = &segment->lanes[i];
-        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 || covei_lane_holds(shm))
-            return true;
-    }
-    struct covei_lane *lane = covei_thread.lanes;
-    while (lane && lane->segment != segment)
-        lane = lane->next;
-    return lane && lane->depth > 0;
-}
-
-static void store_lingering(struct cove_segment *segment)
-{
-    /* release: LINGERING says that nothing is held any more. */
-    atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_LINGERING),
-                          memory_order_release);
-}
-
-/* No longer a member. LAST_OUT: whoever finds that no living member is left takes the name away; two that go at once
- * do so one after the other, so that one of them finds it. */
-static void stop_being_member(struct cove_segment *segment)
-{
-    char path[COVEI_PATH_MAX];
-    if (segment->header->lifetime != COVE_LAST_OUT || covei_name_path(path, segment->name) < 0 ||
-        covei_life_cycle_lock(segment->lock_file, segment->name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS)) < 0) {
-        store_lingering(segment); /* where the byte could not be had, cove_gc finds the segment */
-        return;
-    }
-    store_lingering(segment);
-    if (covei_roster_others(segment) == 0 && covei_name_leads_to(path, segment->device, segment->inode))
-        (void)covei_remove_name(segment->file, segment->name, path);
-    covei_life_cycle_unlock(segment->lock_file);
-}
-
-/* Nobody has it open and no thread has a lane: the handle ends. True for exactly one caller. Under the registry's
- * lock. */
-static bool ends_now(struct cove_segment *segment)
-{
-    if (segment->opens != 0 || segment->lane_count != 0 || segment->closing || segment->inode == 0)
-        return false;
-    segment->closing = true; /* nobody finds it any more */
-    return true;
-}
-
-static void leave(struct cove_segment *segment)
-{
-    if (!segment->left_over) /* else it goes as the dead go, and is recovered */
-        covei_roster_release(segment);
-    covei_handle_drop(segment);
-}
-
-void covei_handle_lane_begins(struct cove_segment *segment)
-{
-    covei_registry_lock();
-    segment->lane_count++;
-    covei_registry_unlock();
-}
-
-void covei_handle_lane_ends(struct cove_segment *segment)
-{
-    covei_registry_lock();
-    segment->lane_count--;
-    bool ends = ends_now(segment);
-    covei_registry_unlock();
-    if (ends)
-        leave(segment);
-}
-
-static void close_last(struct cove_segment *segment)
-{
-    covei_recover_some(segment, ROWS_LOOKED_AT);
-    struct covei_lane *lane = NULL;
-    int settled = covei_lane_get(&lane, segment);
-    if (settled == 0) {
-        lane->patience_ns = COVE_FOREVER;
-        settled = covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
-    }
-    segment->left_over = settled < 0;
-    stop_being_member(segment);
-    covei_registry_lock();
-    segment->opens = 0;
-    segment->closing = false;
-    /* The shortest paths find everything outside; the longer ones look at `closed`. */
-    atomic_store_explicit(&segment->known_size, segment->heap_at, memory_order_relaxed);
-    atomic_store_explicit(&segment->closed, true, memory_order_relaxed); /* guarded by the registry */
-    bool ends = !lane && ends_now(segment);
-    covei_registry_unlock();
-    if (lane)
-        covei_lane_release(lane); /* ends the handle too, if it was the last */
-    else if (ends)
-        leave(segment);
-}
-
-/* In a forked child: what it inherited is a copy of the parent's handle, not a membership, and as often opened.
- * (segment->mutex may have been locked by a thread that is not here, and there is no other.) */
-static int close_inherited(struct cove_segment *segment)
-{
-    if (segment->opens > 1) {
-        segment->opens--;
-        return 0;
-    }
-    while (segment->children) {
-        struct covei_child *child = segment->children;
-        unlink_child(segment, child);
-        child->forget(child);
-    }
-    covei_lane_forget(segment);
-    covei_handle_drop(segment);
-    return 0;
-}
-
-/* Count the open back. True for the last: then nobody can open the handle again until it is closed. */
-static bool begin_close(struct cove_segment *segment)
-{
-    covei_registry_lock();
-    bool last = segment->opens == 1;
-    if (last)
-        segment->closing = true;
-    else
-        segment->opens--;
-    covei_registry_unlock();
-    return last;
-}
-
-static int refuse_close(struct cove_segment *segment)
-{
-    covei_registry_lock();
-    segment->closing = false;
-    covei_registry_unlock();
-    return covei_error(-EBUSY, "%s: a thread is inside a transaction or holds a lock; commit or unlock first",
-                       segment->name);
-}
-
-int cove_close(cove_segment *segment)
-{
-    if (!segment)
-        return 0;
-    int result = covei_segment_usable(segment);
-    if (result == COVE_EFORKED)
-        return close_inherited(segment);
-    if (result < 0)
-        return result;
-    if (segment->flags & COVE_READONLY) {
-        covei_handle_drop(segment);
-        return 0;
-    }
-    if (!begin_close(segment))
-        return 0;
-    if (is_busy(segment))
-        return refuse_close(segment);
-    close_children(segment);
-    close_last(segment);
-    return 0;
 }

@@ -376,7 +376,7 @@ struct covei_upper {
 };
 extern const struct covei_upper covei_upper;
 
-/* ---- open.c */
+/* ---- open.c, close.c */
 
 void covei_child_add(struct cove_segment *segment, struct covei_child *child);
 void covei_child_remove(struct cove_segment *segment, struct covei_child *child);

@@ -15,8 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
-
 /* Refuse what living members use. Looks through a read-only handle of its own. */
 static int check_unused(const char *name)
 {
@@ -53,7 +51,7 @@ static int unlink_file(int file, const char *name, const char *path, const struc
         return result;
     if (result < 0) /* a broken file that the user wants gone: nothing in it is believed, or written */
         return remove_path(name, path);
-    result = covei_life_cycle_lock(file, name, true, covei_wait_begin(DEFAULT_TIMEOUT_NS));
+    result = covei_life_cycle_lock(file, name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
     if (result < 0)
         return result;
     if (!covei_name_leads_to(path, stat->device, stat->inode))
@@ -172,7 +170,7 @@ static int gc_segment(const char *name, void *context)
     char path[COVEI_PATH_MAX];
     if (state == COVEI_SEGMENT_REMOVED && covei_name_path(path, name) == 0) {
         if (!gc->dry_run)
-            (void)covei_finish_removal(name, path, covei_wait_begin(DEFAULT_TIMEOUT_NS));
+            (void)covei_finish_removal(name, path, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
         tell(gc, name, gc->dry_run ? "would finish its removal" : "finished its removal");
     } else if (dead > 0 || going)
         recover_segment(gc, name, dead, going);
