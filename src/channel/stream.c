@@ -135,7 +135,9 @@ static int begin_writing(struct cove_stream *stream)
                            stream->name);
     stream->zeroed = stream->tail + COVEI_STREAM_HEADER; /* I2 */
     stream->head_seen = head;
-    /* A reader that left before we came is no news. */
+    /* A reader that left before we came is no news, also where its departure is only now being finished. */
+    if (atomic_load_explicit(&shm->reader_claim, memory_order_acquire) == 0)
+        stream->told_reader = atomic_load_explicit(&shm->reader_session, memory_order_relaxed);
     atomic_fetch_and_explicit(&shm->to_writer, ~COVEI_STREAM_GONE, memory_order_relaxed);
     atomic_store_explicit(&shm->tail, stream->tail, memory_order_relaxed); /* for people */
     return 0;
@@ -147,7 +149,9 @@ static int begin_reading(struct cove_stream *stream)
     uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire);
     stream->at = shm->cursor[atomic_load_explicit(&shm->turn, memory_order_acquire) & 1];
     stream->published = head;
-    stream->session = atomic_load_explicit(&shm->session, memory_order_relaxed); /* for people */
+    /* relaxed: the claim is ours. */
+    stream->session = atomic_load_explicit(&shm->reader_session, memory_order_relaxed) + 1;
+    atomic_store_explicit(&shm->reader_session, stream->session, memory_order_relaxed);
     if (stream->at.position % 8 != 0 || stream->at.position < head || stream->at.position - head > stream->capacity ||
         stream->at.skip > stream->capacity)
         return covei_error(COVE_ECORRUPT,
@@ -188,7 +192,7 @@ static void leave_reading(struct cove_stream *stream, enum covei_departure how)
 {
     struct covei_stream_shm *shm = stream->shm;
     covei_stream_publish(stream);
-    covei_stream_depart(&shm->reader_departed, stream->segment, stream->segment->row, 0, how);
+    covei_stream_depart(&shm->reader_departed, stream->segment, stream->segment->row, stream->session, how);
     /* release: the note was written before. */
     atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
     covei_stream_wake(&shm->to_reader);

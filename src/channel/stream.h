@@ -37,6 +37,8 @@ struct cove_stream {
     uint64_t head_seen; /* shm->head, as last looked at */
     uint64_t reserved_at; /* position of the reserved record */
     uint64_t reserved_bytes; /* 0: nothing is reserved */
+    uint32_t
+        told_reader; /* the reader's session whose end we were told of: a recovery that is repeated says it again */
     bool wrote; /* something in this session */
 
     /* reader */

@@ -52,7 +52,7 @@ enum covei_departure { COVEI_CLOSED = 0, COVEI_DIED = 1, COVEI_GAVE_UP = 2 };
 
 /* Who went, for the other end's sentence. */
 struct covei_departed_shm {
-    uint32_t session; /* of the writer */
+    uint32_t session; /* of the writer, or of the reader */
     uint32_t how; /* enum covei_departure */
     int32_t pid;
     uint32_t reserved;
@@ -75,7 +75,7 @@ struct covei_stream_shm {
     _Atomic uint32_t session; /* one more for each writer */
     _Atomic uint32_t writer_cpu; /* where the ends ran when they last waited */
     _Atomic uint32_t reader_cpu;
-    uint32_t reserved2;
+    _Atomic uint32_t reader_session; /* one more for each reader: tells one's departure from another's */
     alignas(64) _Atomic uint64_t head; /* reader: what lies below is free */
     _Atomic uint32_t to_writer; /* reader: look at me (bits above); the futex it sleeps on */
     uint32_t reserved3;
@@ -98,7 +98,7 @@ _Static_assert(offsetof(struct covei_stream_shm, reader_lane) == 84, "stream lay
 _Static_assert(offsetof(struct covei_stream_shm, session) == 88, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, writer_cpu) == 92, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, reader_cpu) == 96, "stream layout");
-_Static_assert(offsetof(struct covei_stream_shm, reserved2) == 100, "stream layout");
+_Static_assert(offsetof(struct covei_stream_shm, reader_session) == 100, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, head) == 128, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, to_writer) == 136, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, reserved3) == 140, "stream layout");

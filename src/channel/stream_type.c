@@ -118,7 +118,8 @@ static void recover_writer(struct cove_segment *segment, struct covei_stream_shm
 
 static void recover_reader(struct cove_segment *segment, struct covei_stream_shm *shm, uint32_t row)
 {
-    covei_stream_depart(&shm->reader_departed, segment, row, 0, COVEI_DIED);
+    covei_stream_depart(&shm->reader_departed, segment, row,
+                        atomic_load_explicit(&shm->reader_session, memory_order_acquire), COVEI_DIED);
     /* release: the note was written before. */
     atomic_fetch_or_explicit(&shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
 }

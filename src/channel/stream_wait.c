@@ -249,6 +249,9 @@ int covei_stream_attend(struct cove_stream *stream)
     if (!(old & COVEI_STREAM_GONE) || stream->flags & COVE_STREAM_STAY)
         return 0;
     struct covei_departed_shm who = shm->reader_departed;
+    if (who.session == stream->told_reader)
+        return 0;
+    stream->told_reader = who.session;
     who.command[sizeof who.command - 1] = '\0';
     uint64_t head = atomic_load_explicit(&shm->head, memory_order_acquire);
     return covei_error(who.how == COVEI_CLOSED ? -EPIPE : COVE_EPEER,

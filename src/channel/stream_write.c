@@ -144,8 +144,10 @@ static int64_t cut_short(struct cove_stream *stream, uint64_t done, int result)
 {
     if (done == 0)
         return result;
-    if (result == -EPIPE || result == COVE_EPEER)
+    if (result == -EPIPE || result == COVE_EPEER) {
+        stream->told_reader = 0;
         atomic_fetch_or_explicit(&stream->shm->to_writer, COVEI_STREAM_GONE, memory_order_release);
+    }
     return (int64_t)done;
 }
 
