@@ -22,13 +22,6 @@ int covei_error(int result, const char *format, ...)
     return result;
 }
 
-int covei_error_prefix(int result, const char *what)
-{
-    char sentence[sizeof last_error];
-    memcpy(sentence, last_error, sizeof sentence);
-    return covei_error(result, "%.200s: %.270s", what, sentence);
-}
-
 void covei_error_save(char saved[COVEI_ERROR_BYTES])
 {
     memcpy(saved, last_error, COVEI_ERROR_BYTES);

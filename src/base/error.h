@@ -16,7 +16,4 @@ int covei_error(int result, const char *format, ...) COVEI_PRINTF(2, 3);
 void covei_error_save(char saved[COVEI_ERROR_BYTES]);
 void covei_error_restore(const char saved[COVEI_ERROR_BYTES]);
 
-/* Put `what: ` before the sentence that is kept already. Returns `result`. */
-int covei_error_prefix(int result, const char *what);
-
 #endif
