@@ -375,6 +375,32 @@ static void mark_removed(const char *name)
 }
 
 /* A remover died between the mark and the name. */
+static int refuse_to_remove(const char *path)
+{
+    (void)path;
+    return -EPERM;
+}
+
+/* As in a sticky directory, for a segment of somebody else's. */
+static void test_segment_that_may_not_be_removed_stays_whole(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    (void)unit_object(segment, "precious", 8);
+    unit_close(segment);
+    struct covei_os os = covei_os_native;
+    os.path_remove = refuse_to_remove;
+    covei_os = &os;
+    int result = cove_unlink("t", 0);
+    covei_os = &covei_os_native;
+    EXPECT_WAS(-EPERM, result);
+    segment = NULL;
+    EXPECT(0, cove_open(&segment, "t", NULL));
+    assert_int_equal(unit_stat(segment).object_count, 1);
+    unit_close(segment);
+    unit_remove("t");
+}
+
 static void test_segment_half_removed_is_finished_by_the_next(void **state)
 {
     (void)state;
@@ -484,6 +510,7 @@ static const struct testing_case tests[] = {
     TEST(test_segment_close_while_busy_is_refused),
     TEST(test_segment_readonly_changes_nothing),
     TEST(test_segment_unlink_in_use_wants_force),
+    TEST(test_segment_that_may_not_be_removed_stays_whole),
     TEST(test_segment_half_removed_is_finished_by_the_next),
     TEST(test_segment_last_out_goes_with_the_last),
     TEST(test_segment_gc_never_removes_a_kept_one),
