@@ -1,4 +1,4 @@
-/* os_linux.c - the Linux port: mappings, parking, ordering, time; and the table itself.
+/* os_linux.c - the Linux port: parking, ordering, time; and the table itself.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * Parking uses shared futexes: the kernel keys them by inode and offset, so each process may map the word anywhere.
@@ -27,27 +27,6 @@ struct waitv_entry {
     uint32_t reserved;
 };
 #define WAITV_SIZE_U32 2u
-
-static int linux_map(void **address, int file, uint64_t size_bytes, bool writable)
-{
-    if (size_bytes != (size_t)size_bytes)
-        return -ENOMEM;
-    void *mapped = mmap(NULL, (size_t)size_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, file, 0);
-    if (mapped == MAP_FAILED)
-        return -errno;
-    *address = mapped;
-    return 0;
-}
-
-static void linux_unmap(void *address, uint64_t size_bytes)
-{
-    (void)munmap(address, (size_t)size_bytes);
-}
-
-static int linux_map_keep_from_dumps(void *address, uint64_t size_bytes)
-{
-    return madvise(address, (size_t)size_bytes, MADV_DONTDUMP) < 0 ? -errno : 0;
-}
 
 static void *linux_wiped_page(void)
 {
@@ -135,7 +114,9 @@ static uint64_t linux_wall(void)
 static void linux_nap(int64_t duration_ns)
 {
     struct timespec duration = span(duration_ns);
+    int before = covei_linux_hold();
     (void)nanosleep(&duration, NULL);
+    covei_linux_restore(before);
 }
 
 static int linux_cpu_count(void)
@@ -152,7 +133,8 @@ static int linux_cpu_count(void)
 
 static int32_t linux_thread_id(void)
 {
-    return (int32_t)gettid();
+    return (int32_t)syscall(
+        SYS_gettid); /* musl's gettid says what it remembers, which is the parent's after a raw clone */
 }
 
 static void *linux_robust_list_find(void)
@@ -180,27 +162,52 @@ const struct covei_os covei_os_native = {
     .file_open = covei_linux_file_open,
     .file_make_nameless = covei_linux_file_make_nameless,
     .file_make = covei_linux_file_make,
+    .file_make_memory = covei_linux_file_make_memory,
+    .file_seal = covei_linux_file_seal,
+    .file_sealed = covei_linux_file_sealed,
+    .file_copy = covei_linux_file_copy,
     .file_reopen = covei_linux_file_reopen,
     .file_publish = covei_linux_file_publish,
     .file_rename_new = covei_linux_file_rename_new,
+    .file_rename = covei_linux_file_rename,
     .file_stat = covei_linux_file_stat,
     .path_stat = covei_linux_path_stat,
+    .path_follow = covei_linux_path_follow,
     .file_set_mode = covei_linux_file_set_mode,
     .file_set_group = covei_linux_file_set_group,
+    .file_set_owner = covei_linux_file_set_owner,
     .file_reserve = covei_linux_file_reserve,
     .file_read_at = covei_linux_file_read_at,
     .file_write_at = covei_linux_file_write_at,
+    .file_sync = covei_linux_file_sync,
+    .directory_sync = covei_linux_directory_sync,
     .file_close = covei_linux_file_close,
     .path_remove = covei_linux_path_remove,
-    .file_space = covei_linux_file_space,
+    .file_system = covei_linux_file_system,
+    .huge_directory = covei_linux_huge_directory,
+    .working_directory = covei_linux_working_directory,
     .directory_each = covei_linux_directory_each,
     .group_find = covei_linux_group_find,
     .lock_try = covei_linux_lock_try,
     .lock_drop = covei_linux_lock_drop,
     .lock_held = covei_linux_lock_held,
-    .map = linux_map,
-    .unmap = linux_unmap,
-    .map_keep_from_dumps = linux_map_keep_from_dumps,
+    .map = covei_linux_map,
+    .unmap = covei_linux_unmap,
+    .map_protect = covei_linux_map_protect,
+    .map_sync = covei_linux_map_sync,
+    .map_keep_from_dumps = covei_linux_map_keep_from_dumps,
+    .map_zeros = covei_linux_map_zeros,
+    .page_bytes = covei_linux_page_bytes,
+    .fault_guard = covei_linux_fault_guard,
+    .shm_find = covei_linux_shm_find,
+    .shm_make = covei_linux_shm_make,
+    .shm_stat = covei_linux_shm_stat,
+    .shm_set_rights = covei_linux_shm_set_rights,
+    .shm_map = covei_linux_shm_map,
+    .shm_unmap = covei_linux_shm_unmap,
+    .shm_remove = covei_linux_shm_remove,
+    .fd_send = covei_linux_fd_send,
+    .fd_receive = covei_linux_fd_receive,
     .wiped_page = linux_wiped_page,
     .park = linux_park,
     .park2 = linux_park2,

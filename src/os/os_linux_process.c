@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,7 @@ static uint64_t own_pid_namespace(void)
 
 void covei_linux_process_self(struct covei_process *process)
 {
+    int before = covei_linux_hold();
     *process = (struct covei_process){.pid = getpid(), .uid = geteuid(), .pid_namespace = own_pid_namespace()};
     struct proc_stat stat;
     if (read_stat("/proc/self/stat", &stat)) {
@@ -74,6 +76,7 @@ void covei_linux_process_self(struct covei_process *process)
         memcpy(process->command, stat.command, sizeof process->command);
     } else
         (void)snprintf(process->command, sizeof process->command, "%.31s", program_invocation_short_name);
+    covei_linux_restore(before);
 }
 
 /* Is every thread below /proc/PID/task marked as exiting? One that vanishes meanwhile has ended. Reading a directory
@@ -95,7 +98,7 @@ static bool all_threads_exiting(const char *tasks, DIR *directory, long threads)
     return seen >= threads;
 }
 
-int covei_linux_process_ended(const struct covei_process *process)
+static int find_ended(const struct covei_process *process)
 {
     if (process->pid <= 0 || process->start_ticks == 0 || process->pid_namespace == 0 ||
         process->pid_namespace != own_pid_namespace())
@@ -103,17 +106,24 @@ int covei_linux_process_ended(const struct covei_process *process)
     char path[64];
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)process->pid);
     struct proc_stat stat;
-    if (!read_stat(path, &stat))
-        return 0; /* gone, or hidden from us: the lock tells */
+    if (!read_stat(path, &stat)) /* gone; or hidden from us: then the lock tells */
+        return kill(process->pid, 0) < 0 && errno == ESRCH;
     if (stat.start_ticks != process->start_ticks)
         return 1;
     (void)snprintf(path, sizeof path, "/proc/%d/task", (int)process->pid);
     DIR *directory = opendir(path);
     if (!directory)
         return 0;
-    int ended = all_threads_exiting(path, directory, stat.threads);
+    bool ended = all_threads_exiting(path, directory, stat.threads);
     (void)closedir(directory);
-    return ended;
+    return ended ? 1 : -1;
+}
+
+int covei_linux_process_ended(const struct covei_process *process)
+{
+    int before = covei_linux_hold(), result = find_ended(process);
+    covei_linux_restore(before);
+    return result;
 }
 
 static int hex_digit(char c)
@@ -127,7 +137,10 @@ void covei_linux_boot_id(uint8_t id[16])
 {
     memset(id, 0, 16);
     char text[64];
-    if (read_text("/proc/sys/kernel/random/boot_id", text, sizeof text) <= 0)
+    int before = covei_linux_hold();
+    int64_t length = read_text("/proc/sys/kernel/random/boot_id", text, sizeof text);
+    covei_linux_restore(before);
+    if (length <= 0)
         return;
     int digits = 0;
     for (const char *c = text; *c && digits < 32; c++)
