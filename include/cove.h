@@ -7,6 +7,7 @@
 #include <cove/heap.h>
 #include <cove/mutex.h>
 #include <cove/object.h>
+#include <cove/region.h>
 #include <cove/segment.h>
 #include <cove/stream.h>
 #include <cove/transaction.h>

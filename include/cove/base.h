@@ -43,6 +43,7 @@ extern "C" {
 #define COVE_EREMOVED (-5009) /* the segment lost its name while it was being opened, again and again */
 #define COVE_EUNCLEAN (-5010) /* a file from another boot that was not left clean */
 #define COVE_ECLOSED (-5011) /* the handle is closed */
+#define COVE_ETRUNCATED (-5012) /* another process made the file smaller than what is mapped */
 
 /* Timeouts: nanoseconds on the monotonic clock (a step of the wall clock changes nothing), or one of these. */
 #define COVE_NOWAIT INT64_C(0)

@@ -6,8 +6,11 @@
  * and its memory is really there, grows while others are attached without any address moving, and survives the death
  * of any member at any instruction.
  *
- * A name holds 1 to 200 letters, digits, '.', '_' and '-', and does not begin with '.' or '-'. The file is NAME.cove
- * in $COVE_DIR, or in /dev/shm where that is not set.
+ * A plain name holds 1 to 200 letters, digits, '.', '_' and '-', and does not begin with '.' or '-'. The file is
+ * NAME.cove in $COVE_DIR, or in /dev/shm where that is not set. A prefix picks another backend: posix:/NAME,
+ * file:PATH, sysv:KEY, sysv:PATH:ID, memfd:, fd:N, huge:NAME, hugetry:NAME (cove/region.h says what they are, and
+ * cove_supports what they can). The name of an object in a segment, SEGMENT/OBJECT, is written with two slashes where
+ * the segment's own name holds some: file:/var/lib/app/state.cove//commands.
  *
  * Threads: every function here may be called by any thread. Signals: none is async-signal-safe.
  * fork: a child inherits no membership. Its first use of an inherited handle fails with COVE_EFORKED; it opens the
@@ -30,6 +33,10 @@ typedef struct cove_segment cove_segment;
 #define COVE_READONLY 0x4u /* map read-only, take no place in the roster, disturb nobody; implies COVE_EXISTING */
 #define COVE_ANY_OWNER 0x8u /* accept a segment that belongs to another user (its owner can spoil its data) */
 #define COVE_NODUMP 0x10u /* leave this process's mapping out of core dumps */
+/* If another process truncates the file, go on with zeros in private memory and get COVE_ETRUNCATED from the next
+ * call, instead of dying of SIGBUS. Sets the process's handler for that signal; cove_region_guard (region.h) says
+ * how. */
+#define COVE_GUARD 0x20u
 
 /* How long a segment lives. */
 enum cove_lifetime {
@@ -54,7 +61,8 @@ struct cove_options {
  * The same name opened twice in one process gives the same handle, which then wants as many closes.
  * Returns 0 (it was there), COVE_CREATED, or: -ENOENT, -EEXIST (by flags), COVE_ENAME, COVE_ENOTCOVE, COVE_ELAYOUT,
  * COVE_ECORRUPT, COVE_EOWNER, -EACCES, -ENOSPC (needed and free bytes are in the sentence), -ENOMEM, -EMFILE,
- * -EUSERS (the roster is full), -EINVAL (impossible sizes), -ETIMEDOUT.
+ * -EUSERS (the roster is full), -EINVAL (impossible sizes), -ETIMEDOUT, -EOPNOTSUPP (not on this machine), and for
+ * `file:` COVE_RECOVERED (opened from the copy that cove_sync made) and COVE_EUNCLEAN.
  * A crash inside leaves either no segment or a whole one, and no debris. */
 COVE_API COVE_CHECKED
 int cove_open(cove_segment **segment, const char *name, const struct cove_options *options);
@@ -72,8 +80,8 @@ COVE_API int cove_unlink(const char *name, int force);
 
 /* What a segment is. */
 struct cove_segment_info {
-    char name[208];
-    char backend[16]; /* "posix" */
+    char name[1024];
+    char backend[16]; /* "posix", "file", "sysv", "memfd", "fd", "huge" */
     char state[16]; /* "ready", "removed", "corrupt" */
     uint64_t size_bytes; /* of the file */
     uint64_t max_size_bytes;
@@ -123,11 +131,29 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info);
  * */
 COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_info *members, size_t capacity);
 
+/* Make what the segment holds survive a power cut (`file:` segments). A mapped file is written back by the system
+ * when it likes, so what a power cut leaves of it is no state that it ever had. This waits until no thread holds a
+ * lock or is inside a transaction or a call that changes something (no new one begins meanwhile), copies the segment,
+ * lets everybody go on, and stores the copy beside the file (PATH.synced) in one step. A segment that was in use when
+ * the machine stopped is opened from that copy, and cove_open returns COVE_RECOVERED; where there is no copy, it
+ * returns COVE_EUNCLEAN. When the last member closes the segment it is written back whole, and marked clean.
+ * The caller's thread holds no lock of the segment. Returns 0; -EOPNOTSUPP (memory that goes with the machine);
+ * -EBUSY (this thread holds a lock or is inside a transaction); -ETIMEDOUT (somebody else does, for timeout_ns: the
+ * sentence names him); -ENOSPC, -EIO. On an error the copy before is there still. Crash inside: likewise. */
+COVE_API COVE_CHECKED
+int cove_sync(cove_segment *segment, int64_t timeout_ns);
+
+/* A new descriptor of the segment's memory, close-on-exec, the caller's to close: to be inherited or sent
+ * (cove_fd_send), and opened as "fd:N" by who gets it. It is no membership. Returns it, -EOPNOTSUPP (System V),
+ * -EMFILE, COVE_EFORKED. */
+COVE_API int cove_segment_fd(const cove_segment *segment);
+
 /* The name it was opened by. Valid until it is closed. */
 COVE_API const char *cove_segment_name(const cove_segment *segment);
 
-/* The names (without ".cove") of the segments in the directory that names are looked up in: calls `visit` with each
- * until it returns non-zero. Returns what the last `visit` returned, or an error. */
+/* The names of the segments that can be found: those in the directory of names (without ".cove"), System V ones, and
+ * huge ones. `file:` segments lie anywhere and are not among them. Calls `visit` with each until it returns non-zero.
+ * Returns what the last `visit` returned, or an error. */
 COVE_API int cove_segments(int (*visit)(const char *name, void *context), void *context);
 
 /* The directory in which segments live: $COVE_DIR or /dev/shm. Valid until the environment changes. */

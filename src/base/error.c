@@ -58,6 +58,7 @@ static const struct result_text result_texts[] = {
     {COVE_EREMOVED, "COVE_EREMOVED", "the segment was removed while it was being opened"},
     {COVE_EUNCLEAN, "COVE_EUNCLEAN", "a file from another boot that was not left clean"},
     {COVE_ECLOSED, "COVE_ECLOSED", "the handle is closed"},
+    {COVE_ETRUNCATED, "COVE_ETRUNCATED", "another process made the file smaller than what is mapped"},
 };
 
 static const struct result_text *find_text(int result)
@@ -73,7 +74,7 @@ const char *cove_strerror(int result)
     const struct result_text *text = find_text(result);
     if (text)
         return text->phrase;
-    const char *phrase = result < 0 && result > -4096 ? strerrordesc_np(-result) : NULL;
+    const char *phrase = result < 0 && result > -4096 ? covei_errno_phrase(-result) : NULL;
     return phrase ? phrase : "an unknown result";
 }
 
@@ -82,7 +83,7 @@ const char *cove_errname(int result)
     const struct result_text *text = find_text(result);
     if (text)
         return text->name;
-    const char *name = result < 0 && result > -4096 ? strerrorname_np(-result) : NULL;
+    const char *name = result < 0 && result > -4096 ? covei_errno_name(-result) : NULL;
     return name ? name : "unknown";
 }
 
