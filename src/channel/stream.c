@@ -236,12 +236,13 @@ static int close_end(cove_stream *stream, enum covei_departure how)
         if (covei_lane_get(&lane, segment) == 0)
             covei_recover_debts(lane);
     }
-    if (result == COVE_EFORKED)
+    bool lost = result == COVE_EFORKED || result == COVE_ETRUNCATED; /* the parent's; or private memory by now */
+    if (lost)
         covei_child_drop(segment, &stream->child);
     free(stream);
-    if (segment && owns && (result == 0 || result == COVE_EFORKED))
+    if (segment && owns && (result == 0 || lost))
         return cove_close(segment); /* in a forked child: its copy of the parent's handle */
-    return result == COVE_EFORKED ? 0 : result;
+    return lost ? 0 : result;
 }
 
 int cove_stream_close(cove_stream *stream)
@@ -342,7 +343,8 @@ int cove_stream_open_in(cove_stream **out, cove_segment *segment, const char *na
     stream->segment = segment;
     stream->end = end;
     stream->flags = options->flags;
-    (void)snprintf(stream->name, sizeof stream->name, "%s/%.*s", segment->name, COVEI_NAME_MAX, name ? name : "");
+    (void)snprintf(stream->name, sizeof stream->name, "%s%s%.*s", segment->name,
+                   strchr(segment->name, '/') ? "//" : "/", COVEI_NAME_MAX, name ? name : "");
     result = open_end(stream, name, options);
     if (result < 0) {
         free(stream);
@@ -354,7 +356,7 @@ int cove_stream_open_in(cove_stream **out, cove_segment *segment, const char *na
 
 int cove_stream_open(cove_stream **out, const char *name, enum cove_end end, const struct cove_stream_options *options)
 {
-    char segment_name[COVEI_NAME_MAX + 1];
+    char segment_name[COVEI_FULL_NAME_MAX + 1];
     const char *object = covei_name_split(segment_name, name);
     if (!object)
         return COVE_ENAME;

@@ -29,6 +29,7 @@ struct cove_stream {
     uint64_t claim;
     uint64_t holder; /* who had the end when we wanted it */
     uint32_t session;
+    uint32_t inside; /* durable: how deep we are between covei_stream_enter and _leave */
     bool owns_segment; /* opened by its full name: closing the stream closes the segment once */
 
     /* writer */
@@ -47,7 +48,7 @@ struct cove_stream {
     bool quick; /* the last wait found the other end on another processor: spinning is worth it */
     uint64_t peeked; /* bytes that the last peek showed */
 
-    char name[COVEI_NAME_MAX * 2 + 2]; /* SEGMENT/OBJECT, for sentences */
+    char name[COVEI_FULL_NAME_MAX + COVEI_NAME_MAX + 3]; /* SEGMENT/OBJECT, for sentences */
 };
 
 static inline _Atomic uint64_t *covei_stream_header(const struct cove_stream *stream, uint64_t position)
@@ -94,8 +95,13 @@ static inline uint64_t covei_claim_word(uint32_t row, uint32_t generation)
 int covei_stream_usable(const struct cove_stream *stream, enum cove_end end);
 static inline bool covei_stream_ready(const struct cove_stream *stream, enum cove_end end)
 {
-    return stream && stream->segment && stream->end == end && *covei_fork_word == stream->segment->epoch;
+    return stream && stream->segment && stream->end == end && covei_segment_current(stream->segment);
 }
+
+/* In a durable segment: what both ends have made of the stream between these two is not seen half done by who copies
+ * it. May be nested. */
+void covei_stream_enter(struct cove_stream *stream);
+void covei_stream_leave(struct cove_stream *stream);
 
 /* After a store that the other end may sleep for: make it visible before the sleep word is looked at. The sleeper's
  * membarrier does that for us, so that the compiler is all that has to be held back; unless some member cannot be

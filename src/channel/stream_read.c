@@ -33,17 +33,23 @@ void covei_stream_publish(struct cove_stream *stream)
     struct covei_stream_shm *shm = stream->shm;
     if (stream->published == stream->at.position)
         return;
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_enter(stream); /* what is free may be written over at once */
     stream->published = stream->at.position;
     atomic_store_explicit(&shm->head, stream->published, memory_order_release); /* edge H */
     covei_stream_fence(stream); /* edge S */
     if (COVEI_UNLIKELY(atomic_load_explicit(&shm->to_reader, memory_order_relaxed) & COVEI_STREAM_SLEEPS))
         covei_stream_wake(&shm->to_reader);
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_leave(stream);
 }
 
 /* Move the cursor: everything up to here is consumed. One store does it. */
 static inline void move_cursor(struct cove_stream *stream)
 {
     struct covei_stream_shm *shm = stream->shm;
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_enter(stream);
     uint32_t turn = atomic_load_explicit(&shm->turn, memory_order_relaxed) + 1; /* relaxed: ours */
     shm->cursor[turn & 1] = stream->at;
     covei_order();
@@ -51,6 +57,8 @@ static inline void move_cursor(struct cove_stream *stream)
     atomic_thread_fence(memory_order_release); /* towards onlookers: the other slot changes after this */
     if (COVEI_UNLIKELY(stream->at.position - stream->published >= stream->capacity / 4))
         covei_stream_publish(stream);
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_leave(stream);
 }
 
 /* `taken` of the `left` bytes of the record at the cursor are done with; nobody is told yet. */
@@ -85,6 +93,8 @@ static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t reco
     uint64_t session_bytes = stream->at.bytes - stream->at.begun;
     stream->at.position += record;
     stream->at.skip = 0;
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_enter(stream); /* `told` and the cursor say the same */
     if (kind != COVEI_STREAM_PAD) {
         stream->at.begun = stream->at.bytes;
         /* release: before the head moves past the record, so that recovery does not write the session's end a second
@@ -93,9 +103,12 @@ static int pass_special(struct cove_stream *stream, uint64_t word, uint64_t reco
                               memory_order_release);
     }
     move_cursor(stream);
+    if (kind != COVEI_STREAM_PAD)
+        covei_stream_publish(stream);
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_leave(stream);
     if (kind == COVEI_STREAM_PAD)
         return 1;
-    covei_stream_publish(stream);
     if (kind == COVEI_STREAM_END)
         return 0;
     struct covei_departed_shm who = stream->shm->writer_departed;

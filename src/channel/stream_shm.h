@@ -78,12 +78,12 @@ struct covei_stream_shm {
     _Atomic uint32_t reader_session; /* one more for each reader: tells one's departure from another's */
     alignas(64) _Atomic uint64_t head; /* reader: what lies below is free */
     _Atomic uint32_t to_writer; /* reader: look at me (bits above); the futex it sleeps on */
-    uint32_t reserved3;
+    _Atomic uint32_t reader_busy; /* durable segments: 1: its words are being moved (gate.c) */
     alignas(64) struct covei_cursor_shm cursor[2]; /* reader */
     alignas(64) _Atomic uint32_t turn; /* reader */
     _Atomic uint32_t told; /* reader: the session whose end it has been told of last */
     alignas(64) _Atomic uint32_t to_reader; /* writer: look at me; the futex it sleeps on */
-    uint32_t reserved5;
+    _Atomic uint32_t writer_busy; /* likewise */
     _Atomic uint64_t tail; /* writer: for people; the headers are the truth */
     alignas(64) struct covei_departed_shm reader_departed;
     alignas(64) struct covei_departed_shm writer_departed;
@@ -101,12 +101,12 @@ _Static_assert(offsetof(struct covei_stream_shm, reader_cpu) == 96, "stream layo
 _Static_assert(offsetof(struct covei_stream_shm, reader_session) == 100, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, head) == 128, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, to_writer) == 136, "stream layout");
-_Static_assert(offsetof(struct covei_stream_shm, reserved3) == 140, "stream layout");
+_Static_assert(offsetof(struct covei_stream_shm, reader_busy) == 140, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, cursor) == 192, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, turn) == 256, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, told) == 260, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, to_reader) == 320, "stream layout");
-_Static_assert(offsetof(struct covei_stream_shm, reserved5) == 324, "stream layout");
+_Static_assert(offsetof(struct covei_stream_shm, writer_busy) == 324, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, tail) == 328, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, reader_departed) == 384, "stream layout");
 _Static_assert(offsetof(struct covei_stream_shm, writer_departed) == 448, "stream layout");

@@ -139,6 +139,7 @@ static void recover(struct cove_segment *segment, void *object, uint64_t size_by
     uint64_t claim = covei_claim_word(row, generation);
     if (atomic_load_explicit(&shm->writer_claim, memory_order_acquire) == claim) {
         recover_writer(segment, shm, row);
+        atomic_store_explicit(&shm->writer_busy, 0, memory_order_relaxed); /* ordered by the claim's CAS */
         wake_anyway(&shm->to_writer);
         (void)atomic_compare_exchange_strong_explicit(&shm->writer_claim, &claim, 0, memory_order_acq_rel,
                                                       memory_order_relaxed);
@@ -146,6 +147,7 @@ static void recover(struct cove_segment *segment, void *object, uint64_t size_by
     }
     if (atomic_load_explicit(&shm->reader_claim, memory_order_acquire) == claim) {
         recover_reader(segment, shm, row);
+        atomic_store_explicit(&shm->reader_busy, 0, memory_order_relaxed); /* ordered by the claim's CAS */
         wake_anyway(&shm->to_reader);
         (void)atomic_compare_exchange_strong_explicit(&shm->reader_claim, &claim, 0, memory_order_acq_rel,
                                                       memory_order_relaxed);
@@ -159,6 +161,17 @@ static bool claimed_by_living(const struct cove_segment *segment, uint64_t claim
         return false;
     covei_row_describe(segment, row, member);
     return true;
+}
+
+/* What a dead end was in the middle of is for recovery, in a copy as well. */
+static bool busy(const struct cove_segment *segment, const void *object)
+{
+    const struct covei_stream_shm *shm = object;
+    struct cove_member_info member;
+    return (atomic_load_explicit(&shm->writer_busy, memory_order_acquire) != 0 &&
+            claimed_by_living(segment, atomic_load_explicit(&shm->writer_claim, memory_order_acquire), &member)) ||
+           (atomic_load_explicit(&shm->reader_busy, memory_order_acquire) != 0 &&
+            claimed_by_living(segment, atomic_load_explicit(&shm->reader_claim, memory_order_acquire), &member));
 }
 
 static bool in_use(struct cove_segment *segment, void *object, uint64_t size_bytes, struct cove_member_info *member)
@@ -272,6 +285,7 @@ const struct covei_type covei_type_stream = {
     .sound = sound,
     .check = check,
     .recover = recover,
+    .busy = busy,
     .describe = describe,
     .in_use = in_use,
 };

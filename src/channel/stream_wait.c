@@ -34,6 +34,31 @@ void covei_stream_wake(_Atomic uint32_t *word)
         (void)covei_os->wake((void *)word, INT32_MAX);
 }
 
+/* ---- the gate of durable segments */
+
+static _Atomic uint32_t *busy_word(const struct cove_stream *stream)
+{
+    return stream->end == COVE_WRITER ? &stream->shm->writer_busy : &stream->shm->reader_busy;
+}
+
+void covei_stream_enter(struct cove_stream *stream)
+{
+    if (stream->inside++ > 0)
+        return;
+    atomic_store_explicit(busy_word(stream), 1, memory_order_release); /* edge Q of gate.c */
+    while (covei_gate_is_shut(stream->segment)) {
+        atomic_store_explicit(busy_word(stream), 0, memory_order_release);
+        covei_gate_wait(stream->segment);
+        atomic_store_explicit(busy_word(stream), 1, memory_order_release);
+    }
+}
+
+void covei_stream_leave(struct cove_stream *stream)
+{
+    if (--stream->inside == 0)
+        atomic_store_explicit(busy_word(stream), 0, memory_order_release); /* what was changed comes before */
+}
+
 /* ---- the other end */
 
 struct peer {

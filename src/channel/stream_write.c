@@ -49,6 +49,8 @@ static COVEI_COLD void wake_reader(struct cove_stream *stream)
 static inline void publish(struct cove_stream *stream, uint64_t word, uint64_t new_tail)
 {
     struct covei_stream_shm *shm = stream->shm;
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_enter(stream);
     atomic_store_explicit(covei_stream_header(stream, stream->tail), word, memory_order_release); /* edge P */
     covei_stream_fence(stream); /* edge S */
     if (COVEI_UNLIKELY(atomic_load_explicit(&shm->to_writer, memory_order_relaxed) & COVEI_STREAM_SLEEPS))
@@ -59,6 +61,8 @@ static inline void publish(struct cove_stream *stream, uint64_t word, uint64_t n
     uint64_t ahead = covei_min(new_tail + ZERO_AHEAD, stream->head_seen + stream->capacity);
     if (stream->zeroed < ahead)
         zero_to(stream, ahead);
+    if (COVEI_UNLIKELY(stream->segment->durable))
+        covei_stream_leave(stream);
 }
 
 static inline bool has_room(const struct cove_stream *stream, uint64_t bytes)

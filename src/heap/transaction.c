@@ -86,6 +86,8 @@ int covei_begin(struct covei_lane *lane)
         if (result < 0)
             return result;
     }
+    if (COVEI_UNLIKELY(lane->segment->durable))
+        covei_gate_enter(lane);
     lane->depth = 1;
     lane->before = 0;
     for (uint32_t place = 0; place < lane->places; place++) {
@@ -140,6 +142,8 @@ static void release_locks(struct covei_lane *lane)
 static void end_transaction(struct covei_lane *lane)
 {
     lane->depth = lane->before = lane->marked = lane->effects = 0;
+    if (COVEI_UNLIKELY(lane->segment->durable))
+        covei_gate_leave(lane);
 }
 
 int covei_commit(struct covei_lane *lane)

@@ -339,6 +339,33 @@ int covei_settle_objects(struct covei_lane *worker, uint32_t row, uint32_t gener
     return 0;
 }
 
+/* ---- the gate of durable segments */
+
+struct quiet {
+    const struct cove_segment *segment;
+    bool busy;
+};
+
+static void look_at_one(const struct covei_entry_shm *entry, void *memory, void *context)
+{
+    struct quiet *quiet = context;
+    const struct covei_type *type = covei_type_find(entry->type_id);
+    if (memory && type && type->busy && (!type->sound || type->sound(quiet->segment, memory, entry->size_bytes)))
+        quiet->busy = quiet->busy || type->busy(quiet->segment, memory);
+}
+
+int covei_objects_quiet(struct covei_lane *worker, int64_t patience_ns)
+{
+    struct quiet quiet = {worker->segment, false};
+    struct covei_directory_shm *directory = covei_directory(worker->segment);
+    int result = covei_lock_take(worker, &directory->lock, patience_ns);
+    if (result < 0)
+        return result;
+    (void)covei_directory_each(worker->segment, look_at_one, &quiet);
+    covei_lock_drop(worker, &directory->lock);
+    return !quiet.busy;
+}
+
 /* ---- check */
 
 struct check {

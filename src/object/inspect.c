@@ -34,12 +34,12 @@ static void count_members(const struct cove_segment *segment, struct cove_segmen
 int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
 {
     int result = covei_segment_usable(segment);
-    struct covei_file_stat stat = {0};
+    struct covei_region_stat stat = {0};
     if (result < 0)
         return result;
-    result = covei_os->file_stat(segment->file, &stat);
+    result = segment->region.backend->stat(&segment->region, &stat);
     if (result < 0)
-        return covei_error(result, "%s: looking at its file failed: %s", segment->name, cove_strerror(result));
+        return covei_error(result, "%s: looking at its memory failed: %s", segment->name, cove_strerror(result));
     const struct covei_header_shm *header = segment->header;
     const struct covei_heap_shm *heap = covei_heap(segment);
     *info = (struct cove_segment_info){
@@ -60,7 +60,7 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
         .features = atomic_load_explicit(&header->features, memory_order_acquire),
     };
     (void)snprintf(info->name, sizeof info->name, "%s", segment->name);
-    (void)snprintf(info->backend, sizeof info->backend, "posix");
+    (void)snprintf(info->backend, sizeof info->backend, "%s", segment->region.backend->name);
     (void)snprintf(info->state, sizeof info->state, "%s",
                    state_name(atomic_load_explicit(&header->state, memory_order_acquire)));
     count_members(segment, info);
@@ -143,9 +143,9 @@ int64_t cove_objects(cove_segment *segment, struct cove_object_info *objects, si
 static void check_header(const struct cove_segment *segment, struct covei_findings *findings)
 {
     struct covei_header_shm header = *segment->header;
-    struct covei_file_stat stat;
+    struct covei_region_stat stat;
     uint32_t state = atomic_load_explicit(&header.state, memory_order_relaxed); /* our copy */
-    if (covei_os->file_stat(segment->file, &stat) == 0 &&
+    if (segment->region.backend->stat(&segment->region, &stat) == 0 &&
         covei_header_verify(&header, segment->name, stat.size_bytes) < 0)
         covei_found(findings, "header: %s", cove_last_error());
     if (header.max_members != segment->max_members)

@@ -28,6 +28,9 @@ struct covei_type {
     /* The member {row, generation} is gone for good: take back what it held. Must not wait for anything. Idempotent.
      * */
     void (*recover)(struct cove_segment *segment, void *object, uint64_t size_bytes, uint32_t row, uint32_t generation);
+    /* Is a living member in the middle of a change that no lane tells of? Asked where the gate of a durable segment
+     * is shut (gate.c). NULL: never. */
+    bool (*busy)(const struct cove_segment *segment, const void *object);
     /* "capacity=1048576 unread=17": what it says of itself; safe on any bytes. */
     void (*describe)(const struct cove_segment *segment, const void *object, uint64_t size_bytes, char *text,
                      size_t text_bytes);

@@ -84,15 +84,25 @@ static void store_lingering(struct cove_segment *segment)
  * do so one after the other, so that one of them finds it. */
 static void stop_being_member(struct cove_segment *segment)
 {
-    char path[COVEI_PATH_MAX];
-    if (segment->header->lifetime != COVE_LAST_OUT || covei_name_path(path, segment->name) < 0 ||
+    const struct covei_backend *backend = segment->region.backend;
+    bool last_out = segment->header->lifetime == COVE_LAST_OUT && covei_can(backend, COVE_CAN_NAME);
+    if (!covei_segment_owns(segment, segment->region.file) || !covei_segment_owns(segment, segment->lock_file)) {
+        store_lingering(segment);
+        return;
+    }
+    if (segment->durable)
+        (void)covei_os->file_sync(segment->region.file); /* most of the work, while others may still open it */
+    if ((!last_out && !segment->durable) ||
         covei_life_cycle_lock(segment->lock_file, segment->name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS)) < 0) {
         store_lingering(segment); /* where the byte could not be had, cove_gc finds the segment */
         return;
     }
     store_lingering(segment);
-    if (covei_roster_others(segment) == 0 && covei_name_leads_to(path, segment->device, segment->inode))
-        (void)covei_remove_name(segment->file, segment->name, path);
+    bool alone = covei_roster_others(segment) == 0;
+    if (alone && last_out && backend->leads_to(&segment->region, &segment->place))
+        (void)covei_remove_name(&segment->region, &segment->place);
+    else if (alone && segment->durable)
+        covei_durable_end(segment);
     covei_life_cycle_unlock(segment->lock_file);
 }
 
@@ -108,7 +118,7 @@ static bool ends_now(struct cove_segment *segment)
 
 static void leave(struct cove_segment *segment)
 {
-    if (!segment->left_over) /* else it goes as the dead go, and is recovered */
+    if (!segment->left_over && segment->lock_file >= 0) /* else it goes as the dead go, and is recovered */
         covei_roster_release(segment);
     covei_handle_drop(segment);
 }
@@ -153,6 +163,30 @@ static void close_last(struct cove_segment *segment)
         covei_lane_release(lane); /* ends the handle too, if it was the last */
     else if (ends)
         leave(segment);
+}
+
+/* Somebody truncated the file under us: what is mapped is private memory by now, in part. To the others we died. */
+static int close_broken(struct cove_segment *segment)
+{
+    bool last = segment->opens <= 1;
+    if (last) {
+        while (segment->children) {
+            struct covei_child *child = segment->children;
+            unlink_child(segment, child);
+            child->forget(child);
+        }
+        covei_registry_lock();
+        segment->opens = 0;
+        if (segment->lock_file >= 0)
+            covei_os->file_close(segment->lock_file);
+        segment->lock_file = -1;
+        bool ends = ends_now(segment);
+        covei_registry_unlock();
+        if (ends)
+            covei_handle_drop(segment);
+    } else
+        segment->opens--;
+    return 0;
 }
 
 /* In a forked child: what it inherited is a copy of the parent's handle, not a membership, and as often opened.
@@ -200,6 +234,8 @@ int cove_close(cove_segment *segment)
     if (!segment)
         return 0;
     int result = covei_segment_usable(segment);
+    if (result == COVE_ETRUNCATED)
+        return close_broken(segment);
     if (result == COVE_EFORKED)
         return close_inherited(segment);
     if (result < 0)

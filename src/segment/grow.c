@@ -12,8 +12,6 @@
  * after it, done. */
 #include "segment/segment.h"
 
-#include "region/region.h"
-
 #include <errno.h>
 #include <inttypes.h>
 
@@ -22,10 +20,7 @@
 /* Is there room for all of it? Growing step by step until the file system is full would leave nobody any memory. */
 static int ask_for_room(const struct cove_segment *segment, uint64_t more_bytes)
 {
-    uint64_t free_bytes = 0, total_bytes = 0;
-    if (covei_os->file_space(segment->file, &free_bytes, &total_bytes) < 0 || free_bytes >= more_bytes)
-        return 0;
-    return covei_region_no_room(segment->name, more_bytes, free_bytes, total_bytes);
+    return covei_region_ask(&segment->region, segment->name, more_bytes);
 }
 
 static int grow_locked(struct cove_segment *segment, uint64_t size, uint64_t target)
@@ -33,7 +28,7 @@ static int grow_locked(struct cove_segment *segment, uint64_t size, uint64_t tar
     int result = ask_for_room(segment, target - size);
     while (result == 0 && size < target) {
         uint64_t step = covei_min(target - size, STEP_BYTES);
-        result = covei_region_reserve(segment->file, segment->name, size, step);
+        result = covei_segment_reserve(segment, size, step);
         if (result < 0)
             break;
         size += step;

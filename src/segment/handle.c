@@ -66,17 +66,30 @@ void covei_segment_locate(struct cove_segment *segment)
     segment->heap_at = covei_heap_offset(members);
 }
 
+/* In the handler of SIGBUS: what the shortest paths look at sends them the longer way, which finds the mark. */
+static void on_broken(void *context)
+{
+    struct cove_segment *segment = context;
+    atomic_store_explicit(&segment->known_size, segment->heap_at, memory_order_relaxed);
+    atomic_store_explicit(&segment->closed, true, memory_order_relaxed);
+    atomic_store_explicit(&segment->epoch, 0, memory_order_relaxed);
+}
+
 /* Map max_size_bytes of address space at once, so that growth moves nothing; where the machine has no room for that,
  * half of it, and so on down to size_bytes. */
 int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_t max_size_bytes)
 {
     bool writable = !(segment->flags & COVE_READONLY);
-    uint64_t wished = writable ? max_size_bytes : size_bytes;
+    const struct covei_region *region = &segment->region;
+    enum covei_access access = writable ? COVEI_ACCESS_WRITE : COVEI_ACCESS_READ;
+    uint64_t page = covei_max(region->backend->page_bytes(region), COVEI_PAGE);
+    uint64_t least = covei_round_up(size_bytes, page);
+    uint64_t wished = writable ? covei_round_up(max_size_bytes, page) : least;
     void *base = NULL;
-    int result = covei_os->map(&base, segment->file, wished, writable);
-    while ((result == -ENOMEM || result == -EINVAL) && wished > size_bytes) { /* -EINVAL: valgrind's word for it */
-        wished = covei_max(covei_round_up(wished / 2, COVEI_PAGE), size_bytes);
-        result = covei_os->map(&base, segment->file, wished, writable);
+    int result = region->backend->map(region, &base, 0, wished, access);
+    while ((result == -ENOMEM || result == -EINVAL) && wished > least) { /* -EINVAL: valgrind's word for it */
+        wished = covei_max(covei_round_up(wished / 2, page), least);
+        result = region->backend->map(region, &base, 0, wished, access);
     }
     if (result < 0)
         return covei_error(result,
@@ -88,7 +101,53 @@ int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_
     atomic_store_explicit(&segment->known_size, size_bytes, memory_order_relaxed); /* the handle is not shared yet */
     if (segment->flags & COVE_NODUMP)
         (void)covei_os->map_keep_from_dumps(base, wished); /* a wish: dumps are larger where it cannot be had */
-    return 0;
+    if (segment->flags & COVE_GUARD)
+        segment->guarded = covei_guard_begin(base, wished, page, segment->name, on_broken, segment, &result);
+    return result;
+}
+
+bool covei_segment_broken(const struct cove_segment *segment)
+{
+    return segment->guarded && atomic_load_explicit(&segment->guarded->broken, memory_order_acquire) != 0;
+}
+
+/* A program that closes all descriptors (closefrom, to become a daemon) closes ours, and its next file gets the
+ * number.
+ */
+bool covei_segment_owns(const struct cove_segment *segment, int file)
+{
+    struct covei_file_stat stat;
+    int result = covei_os->file_stat(file, &stat);
+    if (result < 0)
+        return result != -EBADF; /* nobody can tell: then nothing says that it is not */
+    return stat.device == segment->region.device && stat.inode == segment->region.inode;
+}
+
+static int check_descriptor(const struct cove_segment *segment, uint64_t size_bytes)
+{
+    struct covei_region_stat stat;
+    if (!covei_segment_owns(segment, segment->region.file))
+        return covei_error(COVE_ECLOSED,
+                           "%s: this program closed the segment's descriptor (closefrom? close_range?); close the "
+                           "segment before that, and open it anew after it",
+                           segment->name);
+    int result = segment->region.backend->stat(&segment->region, &stat);
+    if (result < 0)
+        return covei_error(result, "%s: looking at its memory failed: %s", segment->name, cove_strerror(result));
+    return stat.size_bytes < size_bytes
+               ? covei_error(COVE_ETRUNCATED,
+                             "%s: somebody made its file smaller: it has %" PRIu64 " bytes, and should have %" PRIu64
+                             "; remove it (cove rm --force)",
+                             segment->name, stat.size_bytes, size_bytes)
+               : 0;
+}
+
+int covei_segment_reserve(struct cove_segment *segment, uint64_t offset, uint64_t size_bytes)
+{
+    /* Before, or a stranger's file would grow. What is reserved below the size must be in the file already. */
+    uint64_t size = atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire);
+    int result = check_descriptor(segment, size);
+    return result < 0 ? result : segment->region.backend->reserve(&segment->region, segment->name, offset, size_bytes);
 }
 
 int covei_sees_too_little(const struct cove_segment *segment)
@@ -109,8 +168,8 @@ bool covei_grown_to(struct cove_segment *segment, uint64_t end)
         return true; /* another thread looked first */
     if (size <= known || end > size || end > segment->mapped_bytes)
         return false;
-    struct covei_file_stat stat;
-    if (covei_os->file_stat(segment->file, &stat) < 0 || stat.size_bytes < size)
+    struct covei_region_stat stat;
+    if (segment->region.backend->stat(&segment->region, &stat) < 0 || stat.size_bytes < size)
         return false; /* scribbled */
     size = covei_min(size, segment->mapped_bytes);
     while (known < size && !atomic_compare_exchange_weak_explicit(&segment->known_size, &known, size,

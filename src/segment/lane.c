@@ -46,14 +46,37 @@ bool covei_lane_died(struct covei_lane_shm *shm)
     return life && (atomic_load_explicit(life, memory_order_acquire) & LIFE_DIED) != 0;
 }
 
-/* Where in the mutex does this libc keep the number of the thread that holds it? */
-static uint32_t find_life_word(const struct covei_lane_shm *shm, uint32_t thread)
+#define LIFE_WORDS 2 /* glibc: word 0; musl: word 1 */
+
+static void copy_words(uint32_t words[LIFE_WORDS], const struct covei_lane_shm *shm)
 {
-    const uint32_t *words = (const uint32_t *)(const void *)shm->life;
-    for (uint32_t i = 0; i < 2; i++) /* glibc: word 0; musl: word 1 */
-        if ((words[i] & LIFE_THREAD) == thread)
+    memcpy(words, shm->life, LIFE_WORDS * sizeof *words);
+}
+
+/* Where in the mutex does this libc keep the number of the thread that holds it? In a word that was 0 before: another
+ * one may hold that number by chance, as the type of musl's (132) does in thread 132. */
+static uint32_t find_life_word(const uint32_t before[LIFE_WORDS], const struct covei_lane_shm *shm)
+{
+    uint32_t words[LIFE_WORDS];
+    copy_words(words, shm);
+    for (uint32_t i = 0; i < LIFE_WORDS; i++)
+        if (before[i] == 0 && (words[i] & LIFE_THREAD) == (uint32_t)shm->thread_id)
             return 1 + 4 * i;
     return 0;
+}
+
+/* Locks it, or leaves it as it is: a mutex whose word is not found must not stay in libc's list. */
+static void lock_life(struct covei_lane_shm *shm)
+{
+    pthread_mutex_t *mutex = (pthread_mutex_t *)(void *)shm->life;
+    uint32_t before[LIFE_WORDS];
+    copy_words(before, shm);
+    if (pthread_mutex_lock(mutex) != 0)
+        return;
+    uint32_t at = find_life_word(before, shm);
+    if (at == 0)
+        (void)pthread_mutex_unlock(mutex);
+    atomic_store_explicit(&shm->life_at, at, memory_order_release);
 }
 
 static void begin_life(struct covei_lane_shm *shm)
@@ -63,13 +86,12 @@ static void begin_life(struct covei_lane_shm *shm)
     covei_order();
     memset(shm->life, 0, sizeof shm->life);
     pthread_mutexattr_t attributes;
-    pthread_mutex_t *mutex = (pthread_mutex_t *)(void *)shm->life;
     if (pthread_mutexattr_init(&attributes) != 0)
         return;
     (void)pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
     (void)pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    if (pthread_mutex_init(mutex, &attributes) == 0 && pthread_mutex_lock(mutex) == 0)
-        atomic_store_explicit(&shm->life_at, find_life_word(shm, (uint32_t)shm->thread_id), memory_order_release);
+    if (pthread_mutex_init((pthread_mutex_t *)(void *)shm->life, &attributes) == 0)
+        lock_life(shm);
     (void)pthread_mutexattr_destroy(&attributes);
 }
 
@@ -89,8 +111,7 @@ static int make_lanes_ready(struct cove_segment *segment, uint32_t ready)
     uint32_t lanes_a_page = COVEI_PAGE / sizeof(struct covei_lane_shm);
     uint32_t wanted = (uint32_t)covei_min(ready + 4 * lanes_a_page, segment->max_lanes);
     uint64_t from = covei_offset(segment, &segment->lanes[ready]);
-    int result = covei_region_reserve(segment->file, segment->name, from,
-                                      (uint64_t)(wanted - ready) * sizeof *segment->lanes);
+    int result = covei_segment_reserve(segment, from, (uint64_t)(wanted - ready) * sizeof *segment->lanes);
     if (result < 0)
         return result;
     while (ready < wanted && !atomic_compare_exchange_weak_explicit(&segment->header->lanes_ready, &ready, wanted,
@@ -122,9 +143,11 @@ static int find_lane(struct cove_segment *segment, uint32_t *index)
         if (*index < segment->max_lanes)
             return 0;
         int result = make_lanes_ready(segment, ready);
+        if (result <= 0 && covei_recover_free_lanes(segment))
+            continue; /* even where there is no memory for more lanes: those of the dead will do */
         if (result < 0)
             return result;
-        if (result == 0 && !covei_recover_free_lanes(segment))
+        if (result == 0)
             return covei_error(-EUSERS,
                                "%s: all of its %" PRIu32
                                " lanes are in use (one a thread); end some threads, or create "
@@ -148,6 +171,7 @@ static void make_clean(struct covei_lane_shm *shm)
     atomic_store_explicit(&shm->tails, 0,
                           memory_order_relaxed); /* all: the claim is ours, nobody else looks for more than hints */
     atomic_store_explicit(&shm->waits_for, 0, memory_order_relaxed);
+    atomic_store_explicit(&shm->inside, 0, memory_order_relaxed);
     for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++)
         atomic_store_explicit(&shm->held[i], 0, memory_order_relaxed);
     shm->journal_block = shm->journal_next = shm->journal_old = 0;
@@ -194,7 +218,7 @@ int covei_lane_claim(struct covei_lane **out, struct cove_segment *segment)
     covei_thread.shm = lane->shm;
     covei_thread.id = lane->id;
     covei_thread.lane = lane;
-    if (!covei_cache_is_shared())
+    if (!covei_cache_is_shared() && !segment->durable) /* the short paths know nothing of the gate */
         covei_thread.cache->segment = segment;
     *out = lane;
     return 0;
@@ -213,6 +237,13 @@ static void unlink_lane(struct covei_lane *lane)
 void covei_lane_release(struct covei_lane *lane)
 {
     struct cove_segment *segment = lane->segment;
+    if (covei_segment_broken(segment)) {
+        /* The mutex is gone with the memory it lay in, and libc's list leads through what is there now: leave it. */
+        unlink_lane(lane);
+        free(lane);
+        covei_handle_lane_ends(segment);
+        return;
+    }
     covei_lane_roll_back(lane);
     end_life(lane->shm);
     /* release: the lane is clean before it is free. One that could not be cleaned stays taken, for the row's
@@ -271,7 +302,10 @@ void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t 
 {
     uint32_t value = 0;
     _Atomic uint32_t *life = watch_life(segment, lane, &value);
-    if (life && covei_os->park2((void *)word, expected, (void *)life, value, slice_ns) != -ENOSYS)
-        return;
+    if (life) {
+        int result = covei_os->park2((void *)word, expected, (void *)life, value, slice_ns);
+        if (result == 0 || result == -EAGAIN || result == -EINTR || result == -ETIMEDOUT)
+            return; /* else the system has no such call, or a sandbox forbids it, with whatever error */
+    }
     (void)covei_os->park((void *)word, expected, slice_ns);
 }

@@ -40,7 +40,7 @@ enum covei_record {
 struct covei_lane_shm {
     _Atomic uint64_t tails;
     _Atomic uint64_t waits_for; /* offset of the lock word that this thread waits for; for people */
-    uint32_t reserved;
+    _Atomic uint32_t inside; /* durable segments: 1: in a transaction, which who copies the segment waits for */
     int32_t thread_id;
     uint64_t journal_block; /* the outer journal once it is larger than `outer`: unit 0 is its capacity in units */
     uint64_t journal_next; /* a larger one that is being prepared */
@@ -55,7 +55,7 @@ struct covei_lane_shm {
 };
 _Static_assert(offsetof(struct covei_lane_shm, tails) == 0, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, waits_for) == 8, "lane layout");
-_Static_assert(offsetof(struct covei_lane_shm, reserved) == 16, "lane layout");
+_Static_assert(offsetof(struct covei_lane_shm, inside) == 16, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, thread_id) == 20, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, journal_block) == 24, "lane layout");
 _Static_assert(offsetof(struct covei_lane_shm, journal_next) == 32, "lane layout");

@@ -226,7 +226,10 @@ int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t tim
     atomic_store_explicit(&shm->held[place], covei_offset(lane->segment, word), memory_order_relaxed);
     covei_order();
     uint64_t old = 0;
-    int result = take_slowly(lane, word, &old, timeout_ns);
+    int result = lane->segment->durable ? covei_gate_pass(lane, place, covei_offset(lane->segment, word), timeout_ns)
+                                        : 0;
+    if (result == 0)
+        result = take_slowly(lane, word, &old, timeout_ns);
     if (result == 0)
         return old & COVEI_LOCK_RECOVERED ? COVE_RECOVERED : 0;
     atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);

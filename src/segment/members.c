@@ -2,6 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "segment/segment.h"
 
+#include <errno.h>
+
 int64_t cove_segment_members(cove_segment *segment, struct cove_member_info *members, size_t capacity)
 {
     int result = covei_segment_usable(segment);
@@ -27,4 +29,17 @@ int64_t cove_recover(cove_segment *segment)
 {
     int result = covei_segment_usable(segment);
     return result < 0 ? result : covei_recover_all(segment, COVEI_PATIENCE_NS);
+}
+
+int cove_segment_fd(const cove_segment *segment)
+{
+    int result = covei_segment_usable(segment);
+    if (result < 0)
+        return result;
+    if (segment->region.system_id >= 0)
+        return covei_error(-EOPNOTSUPP, "%s: System V memory has no descriptor", segment->name);
+    int file = covei_os->file_copy(segment->region.file);
+    return file < 0 ? covei_error(file, "%s: no descriptor can be had: %s; raise ulimit -n", segment->name,
+                                  cove_strerror(file))
+                    : file;
 }

@@ -131,7 +131,9 @@ static void thread_ends(void *unused)
     covei_registry_unlock();
 }
 
-/* In the child: drop the locks' descriptors and forget every handle; they stay allocated, and refuse. */
+/* In the child: drop the locks' descriptors and forget every handle; they stay allocated, and refuse. The list of
+ * this thread's robust mutexes still leads through the parent's lanes, in shared memory, and the next lock would be
+ * linked to them: glibc empties it in fork, but not where a child was made around fork, and musl never does. */
 static void forget_parent(void)
 {
     for (struct cove_segment *segment = covei_registry; segment; segment = segment->next)
@@ -140,16 +142,9 @@ static void forget_parent(void)
             segment->lock_file = -1;
         }
     covei_registry = NULL;
-    covei_lanes_forget();
-}
-
-/* A fork that went around the handlers went around libc's too: the list of robust mutexes still leads through the
- * parent's lanes, in shared memory, and the next lock would be linked to them. */
-static void forget_parent_unhandled(void)
-{
     if (covei_thread.robust_list)
         covei_os->robust_list_reset(covei_thread.robust_list);
-    forget_parent();
+    covei_lanes_forget();
 }
 
 static void make_registry_mutex(void)
@@ -186,7 +181,7 @@ int covei_process_prepare(void)
     covei_registry_lock();
     if (*covei_fork_word == 0) {
         if (covei_registry) /* a fork that went around the handlers */
-            forget_parent_unhandled();
+            forget_parent();
         *covei_fork_word = ++last_epoch;
     }
     covei_registry_unlock();
@@ -213,7 +208,11 @@ int covei_segment_usable(const struct cove_segment *segment)
 {
     if (!segment)
         return covei_error(-EINVAL, "the segment is NULL");
-    if (*covei_fork_word != segment->epoch)
+    if (covei_segment_broken(segment))
+        return covei_error(COVE_ETRUNCATED,
+                           "%s: somebody truncated its file under us; close it, and remove the file (cove rm --force)",
+                           segment->name);
+    if (!covei_segment_current(segment))
         return covei_error(COVE_EFORKED,
                            "%s: this process was forked after its parent opened the segment; open it here too",
                            segment->name);

@@ -122,6 +122,7 @@ void covei_lane_roll_back(struct covei_lane *lane)
     else
         free_locks(lane->segment, lane->shm, lane->id, 0, COVEI_LOCK_RECOVERED);
     lane->depth = lane->before = lane->marked = lane->effects = 0;
+    covei_gate_leave(lane);
     lane->patience_ns = COVE_FOREVER;
     if (atomic_load_explicit(&lane->shm->tails, memory_order_relaxed) != 0)
         (void)covei_upper.settle_lane(lane, lane->shm); /* where it fails, tails tell */
@@ -143,6 +144,7 @@ static void free_dead_lane(struct cove_segment *segment, uint32_t index)
         covei_tails_set_phase(shm, COVEI_PHASE_UNDONE);
     uint64_t flags = phase_of(shm) == COVEI_PHASE_COMMITTED ? 0 : COVEI_LOCK_RECOVERED;
     free_locks(segment, shm, index + 1, 0, flags);
+    atomic_store_explicit(&shm->inside, 0, memory_order_release); /* what is left to do is done under locks */
 }
 
 static void note_debt(struct cove_segment *segment, uint32_t row)
@@ -212,7 +214,7 @@ static bool is_undone(const struct covei_lane_shm *shm)
 static bool still_listed(const struct cove_segment *segment, uint32_t index, uint32_t row)
 {
     return covei_lane_life(&segment->lanes[index]) != NULL && !covei_lane_died(&segment->lanes[index]) &&
-           row != segment->row && covei_os->lock_held(segment->file, COVEI_BYTE_ALIVE(row)) != 0;
+           row != segment->row && covei_os->lock_held(segment->region.file, COVEI_BYTE_ALIVE(row)) != 0;
 }
 
 static int settle_lanes(struct covei_lane *worker, uint32_t row, bool all, bool *any)

@@ -45,8 +45,7 @@ static int make_rows_ready(struct cove_segment *segment, uint32_t count)
     uint32_t rows_a_page = COVEI_PAGE / sizeof(struct covei_row_shm);
     uint32_t wanted = (uint32_t)covei_min(covei_round_up(count, rows_a_page), segment->max_members);
     uint64_t from = covei_offset(segment, segment->rows) + (uint64_t)ready * sizeof *segment->rows;
-    int result = covei_region_reserve(segment->file, segment->name, from,
-                                      (uint64_t)(wanted - ready) * sizeof *segment->rows);
+    int result = covei_segment_reserve(segment, from, (uint64_t)(wanted - ready) * sizeof *segment->rows);
     if (result < 0)
         return result;
     while (ready < wanted && !atomic_compare_exchange_weak_explicit(&header->rows_ready, &ready, wanted,
@@ -104,6 +103,38 @@ static bool has_lanes(const struct cove_segment *segment, uint32_t row)
     return false;
 }
 
+static void read_process(const struct cove_segment *segment, uint32_t row, struct covei_process *process)
+{
+    const struct covei_row_shm *shm = &segment->rows[row];
+    *process = (struct covei_process){
+        .pid = shm->pid, .uid = shm->uid, .start_ticks = shm->start_ticks, .pid_namespace = shm->pid_namespace};
+}
+
+/* A lane of the row whose thread is there still: its robust mutex is locked, and the system has not marked it. */
+static bool has_living_lane(const struct cove_segment *segment, uint32_t row)
+{
+    uint32_t lanes = atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire);
+    lanes = (uint32_t)covei_min(lanes, segment->max_lanes);
+    for (uint32_t i = 0; i < lanes; i++)
+        /* relaxed: the system is asked below. */
+        if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) == row + 1 &&
+            covei_lane_life(&segment->lanes[i]) && !covei_lane_died(&segment->lanes[i]))
+            return true;
+    return false;
+}
+
+/* Its byte is free. A program that closes all its descriptors (closefrom, to become a daemon) loses its byte and
+ * lives; nothing is taken from the living. The system marks a dead thread's robust mutex before it closes files, at
+ * an exec too, so a lane that looks alive is dead only if its process is gone. */
+static bool lost_its_byte(const struct cove_segment *segment, uint32_t row)
+{
+    struct covei_process process;
+    if (!has_living_lane(segment, row))
+        return false;
+    read_process(segment, row, &process);
+    return covei_os->process_ended(&process) == -1;
+}
+
 /* Try to take one row: 1 taken, 0 somebody has it, or an error. A dead member's row only if `inherit`. */
 static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
 {
@@ -118,7 +149,10 @@ static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
     if (result == -EAGAIN)
         return 0;
     if (result < 0)
-        return covei_error(result, "%s: locking a byte of the file failed: %s", segment->name, cove_strerror(result));
+        return covei_error(result, "%s: locking a byte of the file failed: %s%s", segment->name, cove_strerror(result),
+                           result == -ENOSYS || result == -EPERM || result == -EINVAL
+                               ? "; a sandbox (seccomp) forbids F_OFD_SETLK, or the system is older than Linux 3.15"
+                               : "");
     word = atomic_load_explicit(&segment->states[row], memory_order_acquire);
     bool clean = !covei_row_used(word) && !has_lanes(segment, row);
     if (clean) {
@@ -126,7 +160,7 @@ static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
         return 1;
     }
     /* The recovery byte keeps out whoever found the member dead before we had its byte. */
-    if (inherit && covei_sees_all(segment) &&
+    if (inherit && covei_sees_all(segment) && !(covei_row_used(word) && lost_its_byte(segment, row)) &&
         covei_os->lock_try(segment->lock_file, COVEI_BYTE_RECOVERY(row), true) == 0) {
         result = inherit_row(segment, row, word);
         (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_RECOVERY(row));
@@ -158,13 +192,6 @@ void covei_roster_release(struct cove_segment *segment)
     (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_ALIVE(segment->row));
 }
 
-static void read_process(const struct cove_segment *segment, uint32_t row, struct covei_process *process)
-{
-    const struct covei_row_shm *shm = &segment->rows[row];
-    *process = (struct covei_process){
-        .pid = shm->pid, .uid = shm->uid, .start_ticks = shm->start_ticks, .pid_namespace = shm->pid_namespace};
-}
-
 /* A lane of the row whose thread has ended hints that the whole process is ending; then /proc is worth asking. */
 static bool has_dead_lane(const struct cove_segment *segment, uint32_t row)
 {
@@ -183,9 +210,10 @@ bool covei_row_dead(const struct cove_segment *segment, uint32_t row)
     bool own = !(segment->flags & COVE_READONLY) && row == segment->row;
     if (own || !covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)))
         return false;
-    int held = covei_os->lock_held(segment->file, COVEI_BYTE_ALIVE(row));
+    int held = covei_os->lock_held(segment->region.file, COVEI_BYTE_ALIVE(row));
     if (held == 0) /* it left or died; if it left, its state says so by now */
-        return covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire));
+        return covei_row_used(atomic_load_explicit(&segment->states[row], memory_order_acquire)) &&
+               !lost_its_byte(segment, row);
     if (!has_dead_lane(segment, row))
         return false;
     struct covei_process process;

@@ -10,7 +10,7 @@
 #include "base/base.h"
 #include "base/error.h"
 #include "os/os.h"
-#include "region/name.h"
+#include "region/region.h"
 #include "segment/lane_shm.h"
 #include "segment/segment_shm.h"
 
@@ -30,7 +30,7 @@ struct covei_child {
 struct cove_segment {
     /* read in every call */
     unsigned char *base;
-    uint32_t epoch; /* of the process that opened it; covei_fork_word holds another in a forked child */
+    _Atomic uint32_t epoch; /* of the process that opened it; covei_fork_word holds another in a forked child */
     uint32_t flags;
     _Atomic uint64_t known_size; /* header->size_bytes, as last looked at and verified */
     struct covei_header_shm *header;
@@ -46,10 +46,13 @@ struct cove_segment {
     bool closing; /* the last close is under way; guarded by the registry */
     bool left_over; /* closing could not give back all: the row is left to recovery */
     bool may_fence; /* this process may fence all others (membarrier) */
+    bool durable; /* header->durable: whoever changes something passes the gate first */
 
-    int file; /* mapped, grown, asked about locks */
+    struct covei_region region; /* mapped, grown, asked about locks */
+    struct covei_place place; /* its name, and where that led when it was opened */
+    struct covei_guarded *guarded; /* with COVE_GUARD */
     int lock_file; /* holds our locks: a description of its own, never mapped, never passed on; -1: none */
-    uint64_t device, inode;
+    uint64_t device, inode; /* the region's, once others may find the handle; 0 before */
     uint32_t opens; /* guarded by the registry */
     uint32_t lane_count; /* threads of this process with a lane; guarded by the registry */
     struct cove_segment *next; /* in the registry */
@@ -61,7 +64,7 @@ struct cove_segment {
         debts[COVEI_DEBTS]; /* rows + 1 whose locks were freed here, and the rest of which is still to be recovered */
     _Atomic bool has_debts;
     _Atomic int64_t debts_rest_until;
-    char name[COVEI_NAME_MAX + 1];
+    const char *name; /* of place */
 };
 
 /* One thread's handle to its lane. */
@@ -108,6 +111,12 @@ struct covei_thread {
 extern _Thread_local struct covei_thread covei_thread;
 extern uint32_t *covei_fork_word;
 
+static inline bool covei_segment_current(const struct cove_segment *segment)
+{
+    /* relaxed: changes once, in the handler of a signal, as a hint to look at more. */
+    return *covei_fork_word == atomic_load_explicit(&segment->epoch, memory_order_relaxed);
+}
+
 int covei_process_prepare(void); /* once a process, and again after a fork */
 uint32_t covei_process_epoch(void);
 void covei_thread_begin(void); /* have the lanes of this thread given back when it ends; give it a cache */
@@ -140,6 +149,11 @@ static inline bool covei_sees_all(const struct cove_segment *segment)
 {
     return atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire) <= segment->mapped_bytes;
 }
+bool covei_segment_broken(const struct cove_segment *segment); /* with COVE_GUARD: it was truncated under us */
+/* Does that descriptor lead to the segment still, or did the program close it and open something else? */
+bool covei_segment_owns(const struct cove_segment *segment, int file);
+/* Memory for [offset, offset + size_bytes), or an error with a sentence. Repeating it changes nothing. */
+int covei_segment_reserve(struct cove_segment *segment, uint64_t offset, uint64_t size_bytes);
 int covei_sees_too_little(const struct cove_segment *segment); /* -ENOMEM with a sentence */
 
 static inline bool covei_inside(const struct cove_segment *segment, uint64_t offset, uint64_t size_bytes)
@@ -270,10 +284,25 @@ static inline bool covei_lock_try(struct covei_lane_shm *shm, uint64_t id, uint6
     return false;
 }
 
+/* ---- gate.c: in durable segments, whoever begins to change something passes a gate, which who copies the segment
+ * holds shut */
+
+/* For a lane that holds nothing: about to take the word, whose offset stands in held[place]. 0, or as a lock that
+ * cannot be had, and then held[place] is empty. */
+int covei_gate_pass(struct covei_lane *lane, uint32_t place, uint64_t offset, int64_t timeout_ns);
+void covei_gate_enter(struct covei_lane *lane); /* until covei_gate_leave; waits as long as it takes */
+void covei_gate_leave(struct covei_lane *lane);
+/* For who has no lane: is it shut? Then wait until it is open. */
+bool covei_gate_is_shut(const struct cove_segment *segment);
+void covei_gate_wait(struct cove_segment *segment);
+/* Nothing held, no transaction, no journal. */
+bool covei_lane_idle(const struct covei_lane_shm *shm);
+
 /* Take: 0, COVE_RECOVERED, -EBUSY, -ETIMEDOUT, -EDEADLK, -ENOLCK, COVE_ECORRUPT. */
 static inline int covei_lock_take(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
 {
-    if (COVEI_LIKELY(covei_lock_try(lane->shm, lane->id, covei_offset(lane->segment, word), word)))
+    if (COVEI_LIKELY(!lane->segment->durable &&
+                     covei_lock_try(lane->shm, lane->id, covei_offset(lane->segment, word), word)))
         return 0;
     return covei_lock_slow(lane, word, timeout_ns);
 }
@@ -373,6 +402,8 @@ struct covei_upper {
     int (*settle_row)(struct covei_lane *worker, uint32_t row);
     /* Let every object take note that the member is gone. */
     int (*settle_objects)(struct covei_lane *worker, uint32_t row, uint32_t generation);
+    /* Is no object in the middle of a change that no lane tells of? Under the gate. */
+    int (*objects_quiet)(struct covei_lane *worker, int64_t patience_ns);
 };
 extern const struct covei_upper covei_upper;
 
@@ -381,14 +412,6 @@ extern const struct covei_upper covei_upper;
 void covei_child_add(struct cove_segment *segment, struct covei_child *child);
 void covei_child_remove(struct cove_segment *segment, struct covei_child *child);
 void covei_child_drop(struct cove_segment *segment, struct covei_child *child); /* likewise, in a forked child */
-int64_t covei_wait_begin(int64_t timeout_ns); /* a deadline on the monotonic clock */
-static inline int64_t covei_wait_left(int64_t deadline) /* 0: it has passed */
-{
-    if (deadline == INT64_MAX)
-        return INT64_MAX;
-    int64_t left = deadline - covei_os->now();
-    return left > 0 ? left : 0;
-}
 /* Count a lane of this process in or out. The last one out of a segment that nobody has open ends the handle. */
 void covei_handle_lane_begins(struct cove_segment *segment);
 void covei_handle_lane_ends(struct cove_segment *segment);

@@ -27,7 +27,7 @@
 #endif
 
 #define COVEI_MAGIC UINT64_C(0x0a31746765766f43) /* "Covegt1\n" */
-#define COVEI_LAYOUT 1u
+#define COVEI_LAYOUT 2u
 
 #define COVEI_HEAP_ROOT_AT UINT64_C(4096)
 #define COVEI_DIRECTORY_ROOT_AT UINT64_C(8192)
@@ -55,14 +55,17 @@ struct covei_header_shm {
     uint32_t lifetime; /* fixed; enum cove_lifetime */
     _Atomic uint32_t state; /* enum covei_segment_state; stored last when built */
     uint64_t created_ns; /* wall clock */
-    uint8_t boot_id[16]; /* of the system's run in which it was made */
+    uint8_t boot_id[16]; /* of the system's run in which it was last made or opened by its only member */
     _Atomic uint32_t must_fence; /* 1: a member cannot be fenced from outside, so senders fence themselves */
     _Atomic uint32_t scan_hint; /* where the next look for dead members begins; any value is right */
     _Atomic uint32_t rows_ready; /* rows below this have memory; only grows */
     _Atomic uint32_t lanes_ready; /* likewise lanes */
-    uint32_t reserved[4];
+    uint32_t durable; /* fixed; 1: a file that outlives the machine (durable.c) */
+    _Atomic uint32_t clean; /* durable: 1: its last member wrote all of it back and left */
+    uint32_t reserved[2];
     alignas(64) _Atomic uint64_t grow_lock;
-    alignas(64) uint8_t unused[4096 - 192];
+    alignas(64) _Atomic uint64_t gate_lock; /* durable: held by who copies the segment */
+    alignas(64) uint8_t unused[4096 - 256];
 };
 _Static_assert(offsetof(struct covei_header_shm, magic) == 0, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, layout) == 8, "header layout");
@@ -80,9 +83,12 @@ _Static_assert(offsetof(struct covei_header_shm, must_fence) == 80, "header layo
 _Static_assert(offsetof(struct covei_header_shm, scan_hint) == 84, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, rows_ready) == 88, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, lanes_ready) == 92, "header layout");
-_Static_assert(offsetof(struct covei_header_shm, reserved) == 96, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, durable) == 96, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, clean) == 100, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, reserved) == 104, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, grow_lock) == 128, "header layout");
-_Static_assert(offsetof(struct covei_header_shm, unused) == 192, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, gate_lock) == 192, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, unused) == 256, "header layout");
 _Static_assert(sizeof(struct covei_header_shm) == 4096, "header layout");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are plain words");
 _Static_assert(__atomic_always_lock_free(4, 0) && __atomic_always_lock_free(8, 0), "atomics need no lock");
@@ -119,6 +125,6 @@ _Static_assert(sizeof(struct covei_row_shm) == 128, "row layout");
 /* Bytes of the file that are locked, not read or written. */
 #define COVEI_BYTE_ALIVE(row) (UINT64_C(2) * (row)) /* held by the member while it lives */
 #define COVEI_BYTE_RECOVERY(row) (UINT64_C(2) * (row) + 1) /* held by whoever recovers it */
-#define COVEI_BYTE_LIFE_CYCLE (UINT64_C(1) << 40) /* shared: opening; exclusive: removing */
+/* The life-cycle byte, far behind them: region.h. */
 
 #endif

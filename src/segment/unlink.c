@@ -6,7 +6,6 @@
  *
  * cove_gc touches only files of its own user, takes their names from the directory and never from shared bytes, and
  * removes only what has nobody: LAST_OUT segments without living members, and files that a builder died over. */
-#include "region/region.h"
 #include "segment/build.h"
 
 #include <errno.h>
@@ -37,46 +36,61 @@ static int check_unused(const char *name)
     return 0;
 }
 
-static int remove_path(const char *name, const char *path)
-{
-    int result = covei_os->path_remove(path);
-    return result < 0 ? covei_error(result, "%s: removing %s failed: %s", name, path, cove_strerror(result)) : 0;
-}
-
-static int unlink_file(int file, const char *name, const char *path, const struct covei_file_stat *stat, int force)
+static int unlink_found(const struct covei_region *region, const struct covei_place *place, int force)
 {
     struct covei_header_shm header;
-    int result = covei_header_read(file, name, &header);
+    int result = covei_header_read(region, place->name, &header);
     if (result < 0 && !force)
         return result;
-    if (result < 0) /* a broken file that the user wants gone: nothing in it is believed, or written */
-        return remove_path(name, path);
-    result = covei_life_cycle_lock(file, name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+    if (result < 0) /* a broken segment that the user wants gone: nothing in it is believed, or written */
+        return region->backend->remove(region, place);
+    result = covei_life_cycle_lock(region->file, place->name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
     if (result < 0)
         return result;
-    if (!covei_name_leads_to(path, stat->device, stat->inode))
-        return covei_error(-ENOENT, "%s: somebody else removed it", name);
-    result = force ? 0 : check_unused(name);
-    return result < 0 ? result : covei_remove_name(file, name, path);
+    if (!region->backend->leads_to(region, place))
+        return covei_error(-ENOENT, "%s: somebody else removed it", place->name);
+    result = force ? 0 : check_unused(place->name);
+    return result < 0 ? result : covei_remove_name(region, place);
+}
+
+static int unlink_place(void *force, const struct covei_place *place)
+{
+    struct covei_region region;
+    int result = covei_region_find(&region, place, *(int *)force ? COVE_ANY_OWNER : 0);
+    if (result == COVE_ENOTCOVE && *(int *)force && covei_can(covei_backend_of(place), COVE_CAN_HIDE)) {
+        region = (struct covei_region){.backend = covei_backend_of(place), .file = -1, .system_id = -1};
+        /* something in the file's place, or a file of the wrong kind */
+        return region.backend->remove(&region, place);
+    }
+    if (result < 0)
+        return result;
+    result = unlink_found(&region, place, *(int *)force);
+    covei_life_cycle_unlock(region.file); /* a child forked meanwhile may have a copy of the descriptor */
+    covei_region_close(&region);
+    return result;
+}
+
+/* The copy that cove_sync wrote goes with what it is a copy of. */
+static void remove_synced(const struct covei_place *place)
+{
+    struct covei_place synced;
+    if (place->backend == COVEI_FILE && covei_durable_synced(&synced, place) == 0)
+        (void)covei_os->path_remove(synced.path);
 }
 
 int cove_unlink(const char *name, int force)
 {
-    char path[COVEI_PATH_MAX];
-    int result = covei_name_path(path, name);
+    struct covei_place place;
+    int result = covei_place_parse(&place, name, false);
     if (result == 0)
         result = covei_process_prepare();
     if (result < 0)
         return result;
-    struct covei_file_stat stat;
-    int file = covei_region_open(name, path, force ? COVE_ANY_OWNER : 0, &stat);
-    if (file == COVE_ENOTCOVE && force)
-        return remove_path(name, path);
-    if (file < 0)
-        return file;
-    result = unlink_file(file, name, path, &stat, force);
-    covei_life_cycle_unlock(file); /* a child forked meanwhile may have a copy of the descriptor */
-    covei_os->file_close(file);
+    if (place.backend == COVEI_HUGETRY)
+        return covei_choose(&place, covei_wait_begin(COVEI_LIFE_CYCLE_NS), unlink_place, &force, false);
+    result = unlink_place(&force, &place);
+    if (result == 0)
+        remove_synced(&place);
     return result;
 }
 
@@ -91,13 +105,30 @@ static int visit_file(const char *file, void *context)
 {
     const struct each *each = context;
     char name[COVEI_NAME_MAX + 1];
+    uint32_t key = 0;
+    if (covei_name_of_side_file(&key, file)) {
+        (void)snprintf(name, sizeof name, "sysv:0x%08" PRIx32, key);
+        return each->visit(name, each->context);
+    }
     return covei_name_of_file(name, file) ? each->visit(name, each->context) : 0;
+}
+
+static int visit_huge(const char *file, void *context)
+{
+    const struct each *each = context;
+    char name[COVEI_NAME_MAX + 1], full[COVEI_NAME_MAX + 6];
+    if (!covei_name_of_file(name, file))
+        return 0;
+    (void)snprintf(full, sizeof full, "huge:%s", name);
+    return each->visit(full, each->context);
 }
 
 /* Each file of the directory; -errno with a sentence where it cannot be read. */
 static int each_file(int (*visit)(const char *file, void *context), void *context)
 {
     int result = covei_os->directory_each(cove_directory(), visit, context);
+    if (result == -EMFILE || result == -ENFILE)
+        return covei_error(result, "%s: no descriptor left to read the directory; raise ulimit -n", cove_directory());
     if (result < 0 && result > -4096)
         return covei_error(result, "%s: the directory of segments cannot be read: %s; mend its rights, or set COVE_DIR",
                            cove_directory(), cove_strerror(result));
@@ -107,7 +138,13 @@ static int each_file(int (*visit)(const char *file, void *context), void *contex
 int cove_segments(int (*visit)(const char *name, void *context), void *context)
 {
     struct each each = {visit, context};
-    return each_file(visit_file, &each);
+    char huge[COVEI_PATH_MAX];
+    int result = each_file(visit_file, &each);
+    if (result != 0)
+        return result;
+    if (covei_os->huge_directory(huge, sizeof huge) == 0)
+        result = covei_os->directory_each(huge, visit_huge, &each);
+    return result < 0 && result > -4096 ? 0 : result; /* a mount that we may not list has nothing of ours */
 }
 
 /* ---- gc */
@@ -161,41 +198,32 @@ static int gc_segment(const char *name, void *context)
 {
     struct gc *gc = context;
     struct cove_segment *segment = NULL;
-    if (cove_open(&segment, name, &(struct cove_options){.flags = COVE_READONLY}) < 0)
+    int result = cove_open(&segment, name, &(struct cove_options){.flags = COVE_READONLY});
+    if (result == -EMFILE || result == -ENFILE || result == -ENOMEM)
+        return result; /* it is we who cannot look */
+    if (result < 0)
         return 0; /* another's, or no segment: not ours to clear up */
     uint32_t dead = count_dead(segment);
     uint32_t state = atomic_load_explicit(&segment->header->state, memory_order_acquire);
     bool going = segment->header->lifetime == COVE_LAST_OUT && covei_roster_others(segment) == 0;
     (void)cove_close(segment);
-    char path[COVEI_PATH_MAX];
-    if (state == COVEI_SEGMENT_REMOVED && covei_name_path(path, name) == 0) {
-        if (!gc->dry_run)
-            (void)covei_finish_removal(name, path, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
-        tell(gc, name, gc->dry_run ? "would finish its removal" : "finished its removal");
+    struct covei_place place;
+    if (state == COVEI_SEGMENT_REMOVED && covei_place_parse(&place, name, false) == 0) {
+        if (gc->dry_run || covei_finish_removal(&place, covei_wait_begin(COVEI_LIFE_CYCLE_NS)) == 0)
+            tell(gc, name, gc->dry_run ? "would finish its removal" : "finished its removal");
     } else if (dead > 0 || going)
         recover_segment(gc, name, dead, going);
     return 0;
 }
 
-/* A file that somebody died over while building it: its builder's lock is gone. We hold the lock while we remove it,
- * so that a builder who has only just made its file finds it locked and takes another name. */
 static int gc_debris(const char *file_name, void *context)
 {
     struct gc *gc = context;
-    if (strncmp(file_name, COVEI_DEBRIS_PREFIX, sizeof COVEI_DEBRIS_PREFIX - 1) != 0)
-        return 0;
-    char path[COVEI_PATH_MAX];
-    int length = snprintf(path, sizeof path, "%s/%s", cove_directory(), file_name);
-    struct covei_file_stat stat;
-    int file = length > 0 && (size_t)length < sizeof path ? covei_region_open(file_name, path, 0, &stat) : -1;
-    if (file < 0)
-        return 0;
-    if (covei_os->lock_try(file, COVEI_DEBRIS_BYTE, true) == 0) {
-        if (!gc->dry_run)
-            (void)covei_os->path_remove(path);
+    if (covei_debris_clear_one(cove_directory(), file_name, gc->dry_run))
         tell(gc, file_name, gc->dry_run ? "would remove it: its creator died" : "removed: its creator died");
-    }
-    covei_os->file_close(file);
+    else if (covei_sysv_clear_side(file_name, gc->dry_run))
+        tell(gc, file_name,
+             gc->dry_run ? "would remove it: its System V segment is gone" : "removed: its System V segment is gone");
     return 0;
 }
 

@@ -1,0 +1,334 @@
+/* durable.c - segments that outlive the machine: what may be believed after a power cut, and a copy that may.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * The system writes mapped pages back when it likes, so after a power cut a file holds some pages of one moment and
+ * some of another: no state that it ever had, and nothing that recovery could mend. While the machine runs all of
+ * them are in memory, whoever dies. So the header says in which run of the system (boot id) the file was last begun
+ * with, and whether its last member left it clean:
+ *
+ *     same run                    believed
+ *     another run, clean          believed
+ *     another run, not clean      COVE_EUNCLEAN; put back from the copy that cove_sync wrote, if there is one
+ *
+ * D1  `clean` is 0 on the disk before the first member of a run changes anything, and becomes 1 there only after all
+ *     else is there.
+ * D2  PATH.synced is a whole copy of one moment at which nobody was in the middle of anything (gate.c), marked clean;
+ *     it is replaced by a rename only.
+ * The members that stand in a copy are dead for whoever opens it, and are recovered as the dead are: each of them
+ * died, as it were, at that moment.
+ *
+ * Beginning, ending and restoring happen under the life-cycle byte, exclusively. Crash while copying: a file that
+ * nobody builds, which the next to copy removes; the copy before is untouched. While restoring: likewise, and the
+ * unclean file is still there, or the restored one. */
+#include "segment/build.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUFFIX ".synced"
+#define CHUNK (UINT64_C(1) << 20)
+#define NAP_NS INT64_C(100000)
+
+/* ---- beginning and ending */
+
+static bool same_run(const struct covei_header_shm *header)
+{
+    static const uint8_t unknown[16];
+    uint8_t now[16];
+    covei_os->boot_id(now);
+    return memcmp(now, unknown, sizeof now) != 0 && memcmp(now, header->boot_id, sizeof now) == 0;
+}
+
+static int explain_sync(int result, const char *name)
+{
+    return covei_error(result, "%s: writing it to the disk failed: %s", name, cove_strerror(result));
+}
+
+static int store_clean(struct cove_segment *segment, uint32_t clean)
+{
+    atomic_store_explicit(&segment->header->clean, clean, memory_order_release);
+    int result = covei_os->file_sync(segment->region.file);
+    return result < 0 ? explain_sync(result, segment->name) : 0;
+}
+
+int covei_durable_begin(struct cove_segment *segment, bool has_members)
+{
+    struct covei_header_shm *header = segment->header;
+    bool clean = atomic_load_explicit(&header->clean, memory_order_acquire) == 1;
+    if (!has_members && !clean && !same_run(header))
+        return covei_error(
+            COVE_EUNCLEAN,
+            "%s: it was in use when the machine stopped, so its bytes are of no one moment, and there is "
+            "no copy that cove_sync wrote (%s" SUFFIX "); remove it (cove rm --force), or put a copy of "
+            "your own in its place",
+            segment->name, segment->place.path);
+    if (!has_members)
+        covei_os->boot_id(header->boot_id);
+    return clean ? store_clean(segment, 0) : 0;
+}
+
+void covei_durable_end(struct cove_segment *segment)
+{
+    if (covei_os->file_sync(segment->region.file) == 0)
+        (void)store_clean(segment, 1); /* where that fails it is not clean, which is what it says */
+}
+
+/* ---- files beside the segment's */
+
+int covei_durable_synced(struct covei_place *place, const struct covei_place *of)
+{
+    *place = *of;
+    size_t length = strlen(place->path);
+    if (length + sizeof SUFFIX > sizeof place->path)
+        return covei_error(-ENAMETOOLONG, "%s: its path is too long for that of a copy", of->name);
+    memcpy(place->path + length, SUFFIX, sizeof SUFFIX);
+    return 0;
+}
+
+static int write_bytes(int file, const char *name, const void *data, uint64_t size_bytes, uint64_t offset)
+{
+    for (uint64_t done = 0; done < size_bytes;) {
+        int64_t count = covei_os->file_write_at(file, (const unsigned char *)data + done,
+                                                (size_t)covei_min(size_bytes - done, CHUNK), offset + done);
+        if (count <= 0)
+            return covei_error(count < 0 ? (int)count : -EIO, "%s: writing its copy failed: %s", name,
+                               cove_strerror(count < 0 ? (int)count : -EIO));
+        done += (uint64_t)count;
+    }
+    return 0;
+}
+
+static void sync_names(const struct covei_place *place)
+{
+    char directory[COVEI_PATH_MAX];
+    covei_place_directory(place, directory);
+    (void)covei_os->directory_sync(directory); /* without it a power cut may bring back the name's old file */
+}
+
+/* On the disk, with the rights of the original, under its name. */
+static int finish_file(struct covei_building *building, const struct covei_place *place,
+                       const struct covei_region *original)
+{
+    struct covei_region_stat stat;
+    int result = original->backend->stat(original, &stat);
+    if (result == 0 && covei_os->file_set_group(building->region.file, stat.gid) < 0)
+        stat.mode &= 0707; /* what was for another group is for nobody */
+    if (result == 0)
+        result = covei_os->file_set_mode(building->region.file, stat.mode & 0777);
+    if (result == 0)
+        result = covei_os->file_sync(building->region.file);
+    if (result < 0)
+        return explain_sync(result, place->name);
+    result = covei_file_replace(building, place);
+    if (result == 0)
+        sync_names(place);
+    return result;
+}
+
+static int begin_file(struct covei_building *building, const struct covei_place *place)
+{
+    *building = (struct covei_building){.region = {.backend = &covei_backend_file, .file = -1, .system_id = -1}};
+    covei_debris_clear(place, false);
+    return covei_file_build_named(building, place);
+}
+
+/* ---- the copy */
+
+/* Is that lane in the middle of something? Recovers it where it is dead. */
+static bool is_busy(struct covei_lane *worker, uint32_t index)
+{
+    struct cove_segment *segment = worker->segment;
+    uint32_t owner = atomic_load_explicit(&segment->owners[index], memory_order_acquire);
+    if (owner == 0 || index + 1 == worker->id || covei_lane_idle(&segment->lanes[index]))
+        return false;
+    if (owner <= segment->max_members &&
+        (covei_lane_died(&segment->lanes[index]) || covei_row_dead(segment, owner - 1)))
+        (void)covei_recover_row(worker, owner - 1, NAP_NS);
+    return true;
+}
+
+/* "name (pid 12, thread 13)" of who is in the middle of something. */
+static int explain_busy(const struct cove_segment *segment, uint32_t index)
+{
+    struct cove_member_info member = {0};
+    uint32_t owner = index < segment->max_lanes ? atomic_load_explicit(&segment->owners[index], memory_order_acquire)
+                                                : 0;
+    if (owner == 0)
+        return covei_error(-ETIMEDOUT, "%s: a stream's end was in the middle of a change all the time", segment->name);
+    covei_row_describe(segment, owner - 1, &member);
+    return covei_error(-ETIMEDOUT,
+                       "%s: %s (pid %" PRId32 ", thread %" PRId32
+                       ") holds a lock or is inside a transaction; wait longer, or look whether it is stopped",
+                       segment->name, member.command, member.pid, segment->lanes[index].thread_id);
+}
+
+/* The gate is shut: wait until nobody is in the middle of anything. */
+static int quiesce(struct covei_lane *worker, int64_t deadline)
+{
+    struct cove_segment *segment = worker->segment;
+    for (;;) {
+        uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),
+                                             segment->max_lanes);
+        uint32_t busy = 0;
+        while (busy < lanes && !is_busy(worker, busy))
+            busy++;
+        int quiet = busy == lanes ? covei_upper.objects_quiet(worker, covei_wait_left(deadline)) : 0;
+        if (quiet != 0)
+            return quiet < 0 ? quiet : 0;
+        if (covei_wait_left(deadline) == 0)
+            return explain_busy(segment, busy < lanes ? busy : segment->max_lanes);
+        covei_os->nap(NAP_NS);
+    }
+}
+
+/* What has memory behind it; the rest of rows and lanes stays a hole in the copy too. */
+static int copy_parts(struct cove_segment *segment, int file)
+{
+    struct covei_header_shm *header = segment->header;
+    uint32_t rows = atomic_load_explicit(&header->rows_ready, memory_order_acquire);
+    uint32_t lanes = atomic_load_explicit(&header->lanes_ready, memory_order_acquire);
+    uint64_t rows_at = covei_offset(segment, segment->rows), lanes_at = covei_offset(segment, segment->lanes);
+    uint64_t size = atomic_load_explicit(&header->size_bytes, memory_order_acquire);
+    if (!covei_sees_all(segment))
+        return covei_sees_too_little(segment);
+    if (rows > segment->max_members || lanes > segment->max_lanes || !covei_inside(segment, 0, size))
+        return covei_error(COVE_ECORRUPT, "%s: its header contradicts itself", segment->name);
+    uint64_t tables_end = rows_at + (uint64_t)rows * sizeof *segment->rows;
+    uint64_t lanes_end = lanes_at + (uint64_t)lanes * sizeof *segment->lanes;
+    int result = write_bytes(file, segment->name, segment->base, tables_end, 0);
+    if (result == 0)
+        result = write_bytes(file, segment->name, segment->base + lanes_at, lanes_end - lanes_at, lanes_at);
+    if (result == 0)
+        result = write_bytes(file, segment->name, segment->base + segment->heap_at, size - segment->heap_at,
+                             segment->heap_at);
+    /* D2. In the copy alone: the gate is open, and it is clean. */
+    uint64_t open_gate = 0;
+    uint32_t clean = 1;
+    if (result == 0)
+        result = write_bytes(file, segment->name, &open_gate, sizeof open_gate,
+                             offsetof(struct covei_header_shm, gate_lock));
+    return result < 0
+               ? result
+               : write_bytes(file, segment->name, &clean, sizeof clean, offsetof(struct covei_header_shm, clean));
+}
+
+static int copy_quiet(struct covei_lane *worker, int file, int64_t deadline)
+{
+    struct cove_segment *segment = worker->segment;
+    int64_t left = covei_wait_left(deadline);
+    int result = covei_lock_take(worker, &segment->header->gate_lock, left);
+    if (result < 0)
+        return result;
+    result = quiesce(worker, deadline);
+    if (result == 0)
+        result = copy_parts(segment, file);
+    covei_lock_drop(worker, &segment->header->gate_lock);
+    return result;
+}
+
+int cove_sync(cove_segment *segment, int64_t timeout_ns)
+{
+    struct covei_lane *worker = NULL;
+    struct covei_place synced;
+    struct covei_building building;
+    int result = covei_lane_get(&worker, segment);
+    if (result < 0)
+        return result;
+    if (!segment->durable || segment->place.path[0] == '\0')
+        return covei_error(-EOPNOTSUPP,
+                           "%s: this segment goes with the machine; make one that stays with file:PATH, and open it so",
+                           segment->name);
+    if (!covei_lane_idle(worker->shm) || worker->depth > 0)
+        return covei_error(-EBUSY, "%s: this thread holds a lock or is inside a transaction; end that first",
+                           segment->name);
+    result = covei_durable_synced(&synced, &segment->place);
+    if (result == 0)
+        result = begin_file(&building, &synced);
+    if (result < 0)
+        return result;
+    result = copy_quiet(worker, building.region.file, covei_wait_begin(timeout_ns));
+    if (result == 0)
+        result = finish_file(&building, &synced, &segment->region);
+    if (result < 0)
+        covei_file_abandon(&building, &synced);
+    else
+        covei_region_close(&building.region);
+    covei_recover_debts(worker);
+    return result;
+}
+
+/* ---- putting it back */
+
+static int copy_file(int from, int to, const char *name)
+{
+    unsigned char *buffer = malloc(CHUNK);
+    if (!buffer)
+        return covei_error(-ENOMEM, "%s: no memory to copy it", name);
+    int result = 0;
+    for (uint64_t at = 0; result == 0;) {
+        int64_t count = covei_os->file_read_at(from, buffer, CHUNK, at);
+        if (count == 0)
+            break;
+        result = count < 0 ? covei_error((int)count, "%s: reading its copy failed: %s", name, cove_strerror((int)count))
+                           : write_bytes(to, name, buffer, (uint64_t)count, at);
+        at += count > 0 ? (uint64_t)count : 0;
+    }
+    free(buffer);
+    return result;
+}
+
+/* The unclean file's life-cycle byte is ours, and the name leads to it. */
+static int replace_unclean(const struct covei_region *unclean, const struct covei_place *place,
+                           const struct covei_region *synced)
+{
+    struct covei_header_shm header;
+    struct covei_building building;
+    int result = covei_header_read(synced, place->name, &header);
+    if (result < 0)
+        return result;
+    result = begin_file(&building, place);
+    if (result < 0)
+        return result;
+    result = copy_file(synced->file, building.region.file, place->name);
+    /* The copy's holes are where the segment's may be; all else must have memory of its own. */
+    uint64_t heap_at = covei_heap_offset(header.max_members);
+    uint64_t size = atomic_load_explicit(&header.size_bytes, memory_order_relaxed);
+    if (result == 0)
+        result = covei_file_reserve(&building.region, place->name, heap_at, size - heap_at);
+    if (result == 0)
+        result = finish_file(&building, place, unclean);
+    if (result < 0)
+        covei_file_abandon(&building, place);
+    else
+        covei_region_close(&building.region);
+    return result;
+}
+
+int covei_durable_restore(const struct covei_place *place, int64_t deadline)
+{
+    struct covei_place synced_at;
+    struct covei_region unclean, synced;
+    char sentence[COVEI_ERROR_BYTES];
+    covei_error_save(sentence);
+    int result = *place->path ? covei_durable_synced(&synced_at, place) : COVE_EUNCLEAN;
+    if (result < 0)
+        return result;
+    result = covei_region_find(&unclean, place, COVE_ANY_OWNER);
+    if (result < 0)
+        return result == -ENOENT ? 0 : result; /* somebody was faster: go round */
+    if (covei_region_find(&synced, &synced_at, COVE_READONLY) < 0) {
+        covei_error_restore(sentence); /* that there is no copy is part of it */
+        covei_region_close(&unclean);
+        return COVE_EUNCLEAN;
+    }
+    result = covei_life_cycle_lock(unclean.file, place->name, true, deadline);
+    if (result == 0 && unclean.backend->leads_to(&unclean, place))
+        result = replace_unclean(&unclean, place, &synced);
+    covei_life_cycle_unlock(unclean.file);
+    covei_region_close(&unclean);
+    covei_region_close(&synced);
+    return result;
+}

@@ -1,0 +1,105 @@
+/* gate.c - holding up all who change a durable segment, while it is copied.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * The gate is a lock word in the header. Who copies the segment (durable.c) holds it and then waits until nobody is
+ * in the middle of anything. Whoever begins something says so first, then looks whether the gate is shut, and if it
+ * is takes that back and waits; who is in the middle of something goes on to its end.
+ *
+ *     beginning                       says so in                 seen by the copier in
+ *     a lock word                     held[] of the lane         covei_lane_idle
+ *     a transaction                   inside, of the lane        likewise
+ *     a stream's record or cursor     busy, of the end           objects_quiet, of its type
+ *
+ * Edge Q: say so, fence, gate loaded | gate taken, fence, that looked at. One of the two sees the other.
+ * All that the library itself changes otherwise is changed under its lock words. Segments that are not durable have
+ * no gate and pay a predicted branch.
+ * Crash: the gate is a lock like any other; what a dead one said is cleared with its lane or by its type. */
+#include "segment/segment.h"
+
+#include <errno.h>
+
+#define NAP_NS INT64_C(1000000)
+
+static _Atomic uint64_t *gate_of(const struct cove_segment *segment)
+{
+    return &segment->header->gate_lock;
+}
+
+bool covei_gate_is_shut(const struct cove_segment *segment)
+{
+    /* seq_cst: total order of saying, gate | gate, looking (edge Q). */
+    atomic_thread_fence(memory_order_seq_cst);
+    return (atomic_load_explicit(gate_of(segment), memory_order_acquire) & COVEI_LOCK_OWNER) != 0;
+}
+
+/* Waiting at the gate is being in the middle of nothing. */
+bool covei_lane_idle(const struct covei_lane_shm *shm)
+{
+    bool idle = atomic_load_explicit(&shm->tails, memory_order_acquire) == 0 &&
+                atomic_load_explicit(&shm->inside, memory_order_acquire) == 0;
+    for (uint32_t place = 0; idle && place < COVEI_LANE_LOCKS; place++) {
+        uint64_t offset = atomic_load_explicit(&shm->held[place], memory_order_acquire);
+        idle = offset == 0 || offset == offsetof(struct covei_header_shm, gate_lock);
+    }
+    return idle;
+}
+
+static bool shut_to(const struct covei_lane *lane)
+{
+    return covei_gate_is_shut(lane->segment) &&
+           (atomic_load_explicit(gate_of(lane->segment), memory_order_relaxed) & COVEI_LOCK_OWNER) != lane->id;
+}
+
+/* Wait until the gate is open, by taking it for a moment. */
+static int wait_at(struct covei_lane *lane, int64_t timeout_ns)
+{
+    int result = covei_lock_take(lane, gate_of(lane->segment), timeout_ns);
+    if (result >= 0)
+        covei_lock_drop(lane, gate_of(lane->segment));
+    return result < 0 ? result : 0;
+}
+
+int covei_gate_pass(struct covei_lane *lane, uint32_t place, uint64_t offset, int64_t timeout_ns)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    if (offset == covei_offset(lane->segment, gate_of(lane->segment)))
+        return 0;
+    atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
+    bool idle = covei_lane_idle(shm);
+    atomic_store_explicit(&shm->held[place], offset, memory_order_release);
+    int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
+    while (idle && shut_to(lane)) {
+        atomic_store_explicit(&shm->held[place], 0, memory_order_release);
+        int64_t left = timeout_ns > 0 ? covei_wait_left(deadline) : COVE_NOWAIT;
+        int result = wait_at(lane, left);
+        if (result < 0)
+            return result;
+        atomic_store_explicit(&shm->held[place], offset, memory_order_release);
+    }
+    return 0;
+}
+
+void covei_gate_enter(struct covei_lane *lane)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    bool idle = covei_lane_idle(shm);
+    atomic_store_explicit(&shm->inside, 1, memory_order_release);
+    while (idle && shut_to(lane)) {
+        atomic_store_explicit(&shm->inside, 0, memory_order_release);
+        if (wait_at(lane, COVE_FOREVER) < 0)
+            covei_os->nap(NAP_NS); /* somebody scribbled over the gate: its holder's check will tell */
+        atomic_store_explicit(&shm->inside, 1, memory_order_release);
+    }
+}
+
+void covei_gate_leave(struct covei_lane *lane)
+{
+    atomic_store_explicit(&lane->shm->inside, 0, memory_order_release); /* what was changed comes before */
+}
+
+void covei_gate_wait(struct cove_segment *segment)
+{
+    struct covei_lane *lane = NULL;
+    if (covei_lane_get(&lane, segment) < 0 || wait_at(lane, COVE_FOREVER) < 0)
+        covei_os->nap(NAP_NS);
+}
