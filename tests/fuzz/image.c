@@ -79,8 +79,10 @@ static int file_reserve(int file, uint64_t offset, uint64_t size_bytes)
 }
 
 /* Unreadable pages before and behind: a step beside the mapping is a crash. */
-static int map(void **address, int file, uint64_t size_bytes, bool writable)
+static int map(void **address, int file, uint64_t offset, uint64_t size_bytes, enum covei_access access,
+               bool unreserved)
 {
+    (void)unreserved;
     void *inner = NULL;
     if (size_bytes > UINT64_MAX / 2)
         return -ENOMEM;
@@ -88,8 +90,9 @@ static int map(void **address, int file, uint64_t size_bytes, bool writable)
     unsigned char *outer = mmap(NULL, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (outer == MAP_FAILED)
         return -ENOMEM;
-    inner = mmap(outer + GUARD_BYTES, (size_t)size_bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
-                 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file, 0);
+    inner = mmap(outer + GUARD_BYTES, (size_t)size_bytes,
+                 access == COVEI_ACCESS_WRITE ? PROT_READ | PROT_WRITE : PROT_READ,
+                 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, file, (off_t)offset);
     if (inner == MAP_FAILED) {
         int error = errno;
         (void)munmap(outer, whole);

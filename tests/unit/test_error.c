@@ -25,6 +25,7 @@ static const struct {
     {COVE_EREMOVED, "COVE_EREMOVED"},
     {COVE_EUNCLEAN, "COVE_EUNCLEAN"},
     {COVE_ECLOSED, "COVE_ECLOSED"},
+    {COVE_ETRUNCATED, "COVE_ETRUNCATED"},
     {-ENOENT, "ENOENT"},
     {-ENOSPC, "ENOSPC"},
     {-ETIMEDOUT, "ETIMEDOUT"},
@@ -41,7 +42,7 @@ static void test_error_every_result_has_a_name_and_a_phrase(void **state)
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(cove_strerror(results[i].result), cove_strerror(results[k].result));
     }
-    static const int unknown[] = {INT32_MIN, INT32_MAX, -5000, -5012, -4095, 3, 100};
+    static const int unknown[] = {INT32_MIN, INT32_MAX, -5000, -5013, -4095, 3, 100};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         assert_string_equal(cove_errname(unknown[i]), "unknown");
         assert_true(strlen(cove_strerror(unknown[i])) > 3);
@@ -53,7 +54,7 @@ static void test_error_every_result_has_a_name_and_a_phrase(void **state)
 static void test_error_list_is_the_headers(void **state)
 {
     (void)state;
-    for (int result = -5001; result >= -5011; result--)
+    for (int result = -5001; result >= -5012; result--)
         assert_int_equal(strncmp(cove_errname(result), "COVE_E", 6), 0);
 }
 
@@ -110,10 +111,17 @@ static void test_error_complain_is_one_line(void **state)
 
 /* ---- names */
 
+static int check_segment(const char *name)
+{
+    struct covei_place place;
+    return covei_place_parse(&place, name, false);
+}
+
+
 static void test_name_of_an_object_is_split(void **state)
 {
     (void)state;
-    char segment[COVEI_NAME_MAX + 1];
+    char segment[COVEI_FULL_NAME_MAX + 1];
     assert_string_equal(covei_name_split(segment, "robot/commands"), "commands");
     assert_string_equal(segment, "robot");
     assert_string_equal(covei_name_split(segment, "a/b/c"), "b/c");
@@ -136,7 +144,7 @@ static void test_name_every_byte_is_allowed_or_told(void **state)
     for (int c = 1; c < 256; c++) {
         char name[3] = {'a', (char)c, '\0'};
         bool plain = strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", c) != NULL;
-        assert_int_equal(covei_name_check_segment(name), plain ? 0 : COVE_ENAME);
+        assert_int_equal(check_segment(name), plain ? 0 : COVE_ENAME);
         assert_int_equal(covei_name_check_object(name), plain ? 0 : COVE_ENAME); /* '/' at the end */
         for (const char *at = cove_last_error(); *at; at++)
             assert_true((unsigned char)*at >= ' ' && (unsigned char)*at < 127); /* it goes to terminals */
@@ -151,12 +159,12 @@ static void test_name_of_a_long_bad_one_fits_terminals(void **state)
     char name[300];
     memset(name, '\x1b', sizeof name);
     name[299] = '\0';
-    assert_int_equal(covei_name_check_segment(name), COVE_ENAME);
+    assert_int_equal(check_segment(name), COVE_ENAME);
     for (const char *at = cove_last_error(); *at; at++)
         assert_true((unsigned char)*at >= ' ');
     name[10] = '\0';
     name[0] = '.';
-    assert_int_equal(covei_name_check_segment(name), COVE_ENAME);
+    assert_int_equal(check_segment(name), COVE_ENAME);
     for (const char *at = cove_last_error(); *at; at++)
         assert_true((unsigned char)*at >= ' ');
 }
@@ -173,13 +181,14 @@ static void test_name_of_files(void **state)
                                "-a.cove", "a b.cove", "a.cove~", "..cove", NULL};
     for (int i = 0; bad[i]; i++)
         assert_false(covei_name_of_file(name, bad[i]));
-    char path[COVEI_PATH_MAX], directory[COVEI_PATH_MAX + 10];
+    char directory[COVEI_PATH_MAX + 10];
     memset(directory, 'd', sizeof directory);
     directory[0] = '/';
     directory[sizeof directory - 1] = '\0';
     char *kept = strdup(cove_directory());
     assert_int_equal(setenv("COVE_DIR", directory, 1), 0);
-    EXPECT(-ENAMETOOLONG, covei_name_path(path, "a"));
+    struct covei_place place;
+    EXPECT(-ENAMETOOLONG, covei_place_parse(&place, "a", false));
     assert_int_equal(setenv("COVE_DIR", "", 1), 0);
     assert_string_equal(cove_directory(), "/dev/shm");
     assert_int_equal(setenv("COVE_DIR", kept, 1), 0);

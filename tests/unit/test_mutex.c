@@ -37,7 +37,7 @@ static void test_mutex_results(void **state)
                                &outside,
                                (cove_mutex *)(void *)((char *)mutex + 4),
                                (cove_mutex *)(void *)((char *)mutex + 1),
-                               (cove_mutex *)((uintptr_t)mutex + ((uintptr_t)1 << 45)),
+                               (cove_mutex *)((uintptr_t)mutex ^ (UINTPTR_MAX / 2 + 1)),
                                (cove_mutex *)((uintptr_t)mutex & ~(uintptr_t)0xfffff)};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         EXPECT(-EINVAL, cove_mutex_lock(segment, bad[i], COVE_NOWAIT));

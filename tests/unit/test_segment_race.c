@@ -156,7 +156,7 @@ static bool held_up;
 static int drop_slowly(int file, uint64_t byte)
 {
     int result = covei_os_native.lock_drop(file, byte);
-    if (byte == COVEI_BYTE_LIFE_CYCLE && held_up) {
+    if (byte == COVEI_LIFE_CYCLE_BYTE && held_up) {
         held_up = false;
         testing_reach(1);
         testing_await(2);
@@ -193,7 +193,7 @@ static int lock_life_cycle(const char *name)
 {
     int file = open(unit_path(name), O_RDWR | O_CLOEXEC);
     assert_true(file >= 0);
-    assert_int_equal(covei_os_native.lock_try(file, COVEI_BYTE_LIFE_CYCLE, true), 0);
+    assert_int_equal(covei_os_native.lock_try(file, COVEI_LIFE_CYCLE_BYTE, true), 0);
     return file;
 }
 
@@ -220,7 +220,7 @@ static struct covei_os telling_os;
 static int lock_and_tell(int file, uint64_t byte, bool exclusive)
 {
     int result = covei_os_native.lock_try(file, byte, exclusive);
-    if (result == -EAGAIN && byte == COVEI_BYTE_LIFE_CYCLE)
+    if (result == -EAGAIN && byte == COVEI_LIFE_CYCLE_BYTE)
         testing_reach(0);
     return result;
 }
