@@ -63,36 +63,51 @@ class Create(Trial):
 
 
 class Look(Trial):
-    def test_empty_directory_says_so(self):
-        process = self.expect(self.cove("ls"), DONE, "nothing is shared here")
-        self.assertEqual(process.stdout, "")
-        self.assertEqual(self.lines_of_json("ls"), [])
+    def own_rows(self, *options):
+        """Of the segments and regions in this test's directory: plain names. The rest of the machine is others'."""
+        return {line["name"]: line for line in self.lines_of_json("ls", *options) if ":" not in line["name"]}
+
+    def test_empty_directory_has_no_rows(self):
+        self.assertEqual(self.own_rows(), {})
 
     def test_ls_shows_columns_that_stand_under_their_heads(self):
         self.expect(self.cove("create", "robot", "--mode", "660"), DONE)
         self.expect(self.cove("write", "a-much-longer-name/stream", input="text"), DONE)
         lines = self.expect(self.cove("ls"), DONE).stdout.splitlines()
-        heads = lines[0].split()
-        self.assertEqual(heads, "NAME BACKEND SIZE USED MODE OWNER ALIVE DEAD OBJECTS STATE".split())
-        self.assertTrue(lines[1].startswith("a-much-longer-name/"[:-1]))
-        for line in lines[1:]:
+        self.assertEqual(lines[0].split(), "NAME TYPE SIZE HOLDS MODE OWNER USED BY".split())
+        own = [line for line in lines[1:] if line.split()[0] in ("robot", "a-much-longer-name")]
+        self.assertEqual([line.split()[0] for line in own], ["a-much-longer-name", "robot"])
+        for line in own:
             at = lines[0].index("MODE")
             self.assertRegex(line[at:at + 4], "^0[0-7]{3}$")
-            self.assertEqual(line[lines[0].index("STATE"):], "ready")
+            self.assertEqual(line[lines[0].index("USED BY"):], "nobody")
             self.assertEqual(line, line.rstrip())
+        at = lines[0].index("HOLDS")
+        self.assertEqual([line[at:at + 9] for line in own], ["1 object ", "0 objects"])
 
     def test_broken_files_are_listed_with_their_state(self):
+        self.expect(self.cove("create", "whole"), DONE)
+        with open(self.directory + "/whole.cove", "rb") as file:
+            whole = file.read()
         with open(self.directory + "/noise.cove", "wb") as file:
             file.write(os.urandom(100000))
+        with open(self.directory + "/short.cove", "wb") as file:
+            file.write(whole[:10000])
         with open(self.directory + "/empty.cove", "wb"):
             pass
-        self.expect(self.cove("create", "whole"), DONE)
-        states = {line["name"]: line["state"] for line in self.lines_of_json("ls")}
-        self.assertEqual(states["whole"], "ready")
-        self.assertEqual(set(states), {"noise", "empty", "whole"})
-        self.assertNotEqual(states["noise"], "ready")
-        self.assertNotEqual(states["empty"], "ready")
-        self.assertIn("noise", self.expect(self.cove("ls"), DONE).stdout)
+        os.mkdir(self.directory + "/place.cove")
+        rows = self.own_rows()
+        self.assertEqual({name: (row["kind"], row["state"]) for name, row in rows.items() if name != "place"},
+                         {"whole": ("segment", "ready"), "short": ("segment", "corrupt"), "noise": ("region", "ready"),
+                          "empty": ("region", "ready")})
+        self.assertEqual(rows["short"]["error"], "COVE_ECORRUPT")
+        if "place" in rows:  # a directory is no name of anything, and takes one
+            self.assertEqual(rows["place"]["state"], "not a file")
+        text = self.expect(self.cove("ls"), DONE).stdout
+        self.assertRegex(text, r"(?m)^short +segment +9\.8 KiB +corrupt ")
+        self.assertRegex(text, r"(?m)^empty +region +0 B +empty ")
+        self.expect(self.cove("stat", "short"), FAILED)
+        os.rmdir(self.directory + "/place.cove")
 
     def test_ls_of_a_segment_lists_its_objects(self):
         self.expect(self.cove("write", "robot/a", input="seventeen letters"), DONE)
@@ -137,13 +152,15 @@ class Others(Trial):
     def test_anothers_segment_is_looked_at_and_used_only_when_asked_for(self):
         self.expect(self.cove("write", "robot/a", input="text"), DONE)
         os.chown(self.directory + "/robot.cove", 65534, -1)
-        self.assertEqual(self.lines_of_json("ls")[0]["owner_uid"], 65534)
+        rows = {line["name"]: line for line in self.lines_of_json("ls")}
+        self.assertEqual(rows["robot"]["owner_uid"], 65534)
         self.expect(self.cove("stat", "robot"), DONE)
         self.expect(self.cove("read", "robot/a"), FAILED, "belongs to user 65534.*; say --any-owner")
         self.expect(self.cove("rm", "robot"), FAILED, "; its owner can remove it")
         self.expect(self.cove("rm", "robot/a"), FAILED, "; its owner can remove it")
         self.assertEqual(self.expect(self.cove("read", "robot/a", "--any-owner"), DONE).stdout, "text")
-        self.assertEqual(self.lines_of_json("ls")[0]["members_dead"], 0)
+        rows = {line["name"]: line for line in self.lines_of_json("ls")}
+        self.assertEqual(rows["robot"]["members_dead"], 0)
         self.expect(self.cove("read", "robit/a", "--any-owner", "--existing"), NONAME)
 
 
@@ -242,11 +259,18 @@ class Mend(Trial):
                        timeout=PATIENCE_S)
         self.assertEqual(os.listdir(self.directory), [])
 
-    def test_a_file_that_is_no_segment_is_found(self):
-        with open(self.directory + "/noise.cove", "wb") as file:
+    def test_a_file_that_is_neither_segment_nor_region_is_found(self):
+        with open(self.directory + "/empty.cove", "wb"):
+            pass
+        self.assertIn("empty", [line["about"] for line in self.doctor()])
+        self.assertEqual([line["mend"].split("   ")[0] for line in self.doctor("empty")],
+                         [f"rm {self.directory}/empty.cove"])
+
+    def test_a_region_has_nothing_to_be_checked(self):
+        with open(self.directory + "/raw.cove", "wb") as file:
             file.write(b"not a segment" * 1000)
-        found = self.doctor()
-        self.assertIn("noise", [line["about"] for line in found])
+        self.assertEqual(self.doctor("raw"), [])
+        self.assertRegex(self.cove("doctor", "raw").stdout, r"ok +raw: a region of 12\.7 KiB")
 
     def test_missing_segment_is_status_4(self):
         self.expect(self.cove("doctor", "nowhere"), NONAME)

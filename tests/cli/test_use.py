@@ -10,7 +10,7 @@ import unittest
 
 from trial import COVE, DONE, NONAME, PATIENCE_S, SOURCE, TIMEOUT, USE, Trial, main
 
-VERBS = ["write", "read", "create", "ls", "stat", "rm", "gc", "doctor", "demo", "help", "version"]
+VERBS = ["write", "read", "cat", "replace", "create", "ls", "stat", "rm", "gc", "doctor", "demo", "help", "version"]
 
 
 class Use(Trial):
@@ -26,6 +26,14 @@ class Use(Trial):
             text = self.expect(self.cove("help", verb), DONE).stdout
             self.assertTrue(text.startswith(f"cove {verb} - "))
             self.assertEqual(self.cove(verb, "--help").stdout, text)
+
+    def test_help_names_explains_every_backend_on_one_screen(self):
+        text = self.expect(self.cove("help", "names"), DONE).stdout
+        for name in ["robot", "posix:/robot", "file:PATH", "sysv:0x5eed", "sysv:PATH:ID", "huge:robot", "hugetry:robot",
+                     "fd:7", "memfd:", "robot/commands", "//commands", self.directory]:
+            self.assertIn(name, text)
+        self.assertLessEqual(len(text.splitlines()), 23)
+        self.assertLess(max(len(line.replace(self.directory, "")) for line in text.splitlines()), 80)
 
     def test_no_words_is_wrong_use_and_says_how(self):
         process = self.cove()
@@ -60,7 +68,28 @@ class Use(Trial):
             (["create", "a/b"], "of which type\\? say --type stream"),
             (["create", "a", "--type", "stream"], "SEGMENT/STREAM"),
             (["create", "a/b", "--type", "segment"], "holds no '/'"),
-            (["create", "a", "--type", "frob"], "there is no type 'frob'"),
+            (["create", "a", "--type", "frob"], "there is no type 'frob'; say segment, stream or region"),
+            (["create", "a", "--type", "region"], "how large\\? say --size"),
+            (["create", "a", "--type", "region", "--size", "0"], "'0' is not a size"),
+            (["create", "a", "--type", "region", "--size", "4K", "--max-size", "8K"], "--max-size: it belongs to"),
+            (["create", "a", "--type", "region", "--size", "4K", "--lifetime", "keep"], "--lifetime: it belongs to"),
+            (["create", "a", "--type", "region", "--size", "4K", "--capacity", "4K"], "--capacity: it belongs to"),
+            (["create", "posix:/a//b", "--type", "region", "--size", "4K"], "a region holds no objects"),
+            (["create", "memfd:", "--type", "region", "--size", "4K"], "no name by which others could find it"),
+            (["create", "memfd:"], "no name by which others could find it"),
+            (["cat"], "a name is missing; use: cove cat NAME"),
+            (["cat", "a", "b"], "b: one word too many"),
+            (["cat", "a/b"], "cat prints a whole region or segment; say a, or"),
+            (["cat", "a", "--offset", "-1"], "'-1' is not an offset"),
+            (["cat", "a", "--offset", "x"], "'x' is not an offset"),
+            (["cat", "a", "--length", "0"], "'0' is not a size"),
+            (["cat", "a", "--length", "99999999T"], "is not a size"),
+            (["cat", "/dev/shm/a"], "does not begin with '/'; a file is file:PATH"),
+            (["replace"], "a name is missing; use: cove replace NAME"),
+            (["replace", "a", "b", "c"], "c: one word too many"),
+            (["replace", "a/b"], "a region that is replaced, not an object"),
+            (["replace", "a", "--mode", "888"], "is not a mode"),
+            (["replace", "a", "--size", "3"], "--size: there is no such option"),
             (["create", "a", "--mode", "9"], "is not a mode"),
             (["create", "a", "--mode", "rw"], "is not a mode"),
             (["create", "a", "--lifetime", "long"], "no lifetime"),
@@ -134,6 +163,20 @@ class Completion(Trial):
         self.assertEqual(self.complete("cove", "read", "ro"), ["robot/"])
         self.assertEqual(self.complete("cove", "read", "robot/b"), ["robot/backup"])
         self.assertEqual(self.complete("cove", "create", "x", "--lifetime", "l"), ["last-out"])
+        self.assertEqual(self.complete("cove", "create", "x", "--type", "r"), ["region"])
+        self.assertEqual(self.complete("cove", "replace", "--ex"), ["--existing"])
+        self.assertEqual(self.complete("cove", "cat", "ro"), ["robot"])
+        self.assertEqual(self.complete("cove", "cat", "pos"), ["posix:"])
+        self.assertEqual(self.complete("cove", "help", "na"), ["names"])
+
+    def test_names_with_colons_are_completed_by_their_last_piece(self):
+        path = self.make_file("contents", 10)
+        self.foreign_files.add("frame")
+        self.expect(self.cove("replace", "posix:/frame", path), DONE)
+        self.assertEqual(self.complete("cove", "cat", "posix", ":", "/fr"), ["/frame"])
+        self.assertEqual(self.complete("cove", "cat", "file", ":", path[:-2]), [path])
+        self.assertEqual(self.complete("cove", "replace", "posix", ":", "/frame", path[:-2]), [path])
+        self.assertEqual(self.complete("cove", "replace", "file", ":", path, "--mo"), ["--mode"])
 
 
 class Manual(unittest.TestCase):

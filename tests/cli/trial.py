@@ -79,7 +79,7 @@ class Trial(unittest.TestCase):
     def assert_message(self, text):
         """Every line is `cove: NAME: sentence`, and nothing in it can move a cursor."""
         for line in text.splitlines():
-            self.assertRegex(line, r"^cove: [^:]+: .+")
+            self.assertRegex(line, r"^cove: [^:]+(:\S*?)?: .+")
             self.assertTrue(line.isprintable(), ascii(line))
 
     def lines_of_json(self, *words):

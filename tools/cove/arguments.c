@@ -132,23 +132,36 @@ static bool scale(uint64_t whole, uint64_t billionths, uint64_t unit, uint64_t l
     return *value >= part && *value <= limit;
 }
 
-bool cli_size(const char *option, const char *word, uint64_t *size_bytes)
+/* "64K" and its like. Returns false for anything else. */
+static bool read_size(const char *word, uint64_t *size_bytes)
 {
     static const char letters[] = "KMGT";
     uint64_t whole, billionths, unit = 1;
     const char *rest;
     if (!read_decimal(word, &whole, &billionths, &rest))
-        goto wrong;
+        return false;
     const char *letter = *rest ? strchr(letters, *rest == 'k' ? 'K' : *rest) : NULL;
     if (letter) {
         unit = UINT64_C(1024) << (10 * (letter - letters));
         rest++;
         rest += strncmp(rest, "iB", 2) == 0 ? 2 : 0;
     }
-    if (*rest == '\0' && scale(whole, billionths, unit, INT64_MAX, size_bytes) && *size_bytes > 0)
+    return *rest == '\0' && scale(whole, billionths, unit, INT64_MAX, size_bytes);
+}
+
+bool cli_size(const char *option, const char *word, uint64_t *size_bytes)
+{
+    if (read_size(word, size_bytes) && *size_bytes > 0)
         return true;
-wrong:
     cli_say(option, "'%s' is not a size; say 4096, 64K, 16M or 2G", word);
+    return false;
+}
+
+bool cli_offset(const char *option, const char *word, uint64_t *offset)
+{
+    if (read_size(word, offset))
+        return true;
+    cli_say(option, "'%s' is not an offset; say 0, 4096, 64K, 16M or 2G", word);
     return false;
 }
 
@@ -190,15 +203,52 @@ bool cli_mode(const char *option, const char *word, uint32_t *mode)
     return true;
 }
 
-const char *cli_name_parse(const char *name, struct cli_name *parts)
+/* ---- names ---- */
+
+/* "sysv:0x5eed" names a segment by its key, which holds no '/'; "sysv:/etc/app.conf:7" by a path and a number. */
+static bool is_key(const char *word, size_t length)
+{
+    char *end;
+    (void)strtoul(word, &end, 0);
+    return length > 0 && *word >= '0' && *word <= '9' && end == word + length;
+}
+
+/* Does the segment's part of this name go beyond the first '/', so that the object begins behind "//"? */
+static bool segment_holds_slashes(const char *name, const char *slash)
+{
+    static const char *const with_paths[] = {"posix:", "file:", "mq:", "sem:"};
+    for (size_t i = 0; i < sizeof with_paths / sizeof *with_paths; i++)
+        if (strncmp(name, with_paths[i], strlen(with_paths[i])) == 0)
+            return true;
+    return strncmp(name, "sysv:", 5) == 0 && !is_key(name + 5, (size_t)(slash - name) - 5);
+}
+
+/* Where the segment's part ends; `*object` is what follows the separator, "" where there is none. */
+static size_t split(const char *name, const char **object)
 {
     const char *slash = strchr(name, '/');
-    size_t segment_length = slash ? (size_t)(slash - name) : strlen(name);
-    const char *object = slash ? slash + 1 : "";
-    size_t object_length = strlen(object);
-    if (segment_length >= sizeof parts->segment || object_length >= sizeof parts->object)
-        return "the name is too long; each part may have 200 bytes";
-    if (slash && (object_length == 0 || object[object_length - 1] == '/' || *object == '/' || strstr(object, "//")))
+    size_t separator = 1;
+    if (slash && segment_holds_slashes(name, slash)) {
+        slash = strstr(name, "//");
+        separator = 2;
+    }
+    *object = slash ? slash + separator : "";
+    return slash ? (size_t)(slash - name) : strlen(name);
+}
+
+const char *cli_name_parse(const char *name, struct cli_name *parts)
+{
+    const char *object;
+    size_t segment_length = split(name, &object), object_length = strlen(object);
+    bool has_object = name[segment_length] != '\0';
+    if (has_object && segment_length == 0)
+        return "a name does not begin with '/'; a file is file:PATH, and what shm_open calls /NAME is posix:/NAME";
+    if (segment_length >= sizeof parts->segment)
+        return "the name is too long; a segment's may have 200 bytes, a path 1000";
+    if (object_length >= sizeof parts->object)
+        return "the name is too long; an object's may have 200 bytes";
+    if (has_object &&
+        (object_length == 0 || object[object_length - 1] == '/' || *object == '/' || strstr(object, "//")))
         return "a name is SEGMENT or SEGMENT/OBJECT, and a '/' stands between two other characters";
     memcpy(parts->segment, name, segment_length);
     parts->segment[segment_length] = '\0';
@@ -212,4 +262,12 @@ bool cli_name_split(const char *name, struct cli_name *parts)
     if (wrong)
         cli_say(name, "%s", wrong);
     return !wrong;
+}
+
+char *cli_name_join(char full[CLI_NAME_BYTES], const char *segment, const char *object)
+{
+    const char *separator = *object == '\0' ? "" : strchr(segment, '/') ? "//" : "/";
+    (void)snprintf(full, CLI_NAME_BYTES, "%.*s%s%.*s", CLI_SEGMENT_BYTES - 1, segment, separator, CLI_OBJECT_BYTES - 1,
+                   object);
+    return full;
 }

@@ -42,9 +42,12 @@ struct cli_verb {
     int (*run)(const struct cli_call *call);
 };
 
-extern const struct cli_verb cli_create, cli_ls, cli_stat, cli_write, cli_read, cli_rm, cli_gc, cli_doctor, cli_demo;
+extern const struct cli_verb cli_create, cli_ls, cli_stat, cli_cat, cli_replace, cli_write, cli_read, cli_rm, cli_gc,
+    cli_doctor, cli_demo;
 
-#define CLI_NAME_BYTES 416 /* room for SEGMENT/OBJECT, each at most 200 bytes, and what nobody should have typed */
+#define CLI_SEGMENT_BYTES 1024 /* a path, with its prefix; as `name` in struct cove_segment_info */
+#define CLI_OBJECT_BYTES 208 /* 200 bytes, and what nobody should have typed */
+#define CLI_NAME_BYTES (CLI_SEGMENT_BYTES + 2 + CLI_OBJECT_BYTES)
 
 /* ---- arguments.c: from words to values. Each prints a sentence and returns false where the word is wrong. ---- */
 
@@ -54,17 +57,22 @@ int cli_parse(const struct cli_verb *verb, int argc, const char **argv, struct c
 void cli_parse_done(void); /* give its memory back */
 void cli_help(const struct cli_verb *verb);
 
-bool cli_size(const char *option, const char *word, uint64_t *size_bytes); /* 4096, 64K, 16M, 2G */
+bool cli_size(const char *option, const char *word, uint64_t *size_bytes); /* 4096, 64K, 16M, 2G; 0 is refused */
+bool cli_offset(const char *option, const char *word, uint64_t *offset); /* the same, and 0 */
 bool cli_timeout(const char *option, const char *word, int64_t *timeout_ns); /* 0, 200ms, 3s, 5m, forever */
 bool cli_mode(const char *option, const char *word, uint32_t *mode); /* 0660; 0 is refused, it would mean the default */
 
-/* "SEGMENT/OBJECT" in its parts. Without a '/' `object` is "". */
+/* A full name in its parts: "robot/commands"; where the segment's part holds slashes itself,
+ * "file:/var/app.cove//commands". Where no object is named, `object` is "". */
 struct cli_name {
-    char segment[208];
-    char object[208];
+    char segment[CLI_SEGMENT_BYTES];
+    char object[CLI_OBJECT_BYTES];
 };
 bool cli_name_split(const char *name, struct cli_name *parts); /* says what is wrong */
 const char *cli_name_parse(const char *name, struct cli_name *parts); /* returns what is wrong, or NULL */
+
+/* The other way round. Returns `full`. */
+char *cli_name_join(char full[CLI_NAME_BYTES], const char *segment, const char *object);
 
 /* ---- message.c: what is said on stderr, a line each, safe for a terminal ---- */
 
@@ -116,6 +124,10 @@ char *cli_show_rate(char text[24], uint64_t size_bytes,
 char *cli_show_span(char text[16], int64_t ns); /* "1.3 ms" */
 char *cli_show_owner(char text[40], uint32_t uid);
 char *cli_show_when(char text[40], uint64_t ns_since_1970);
+
+/* One figure of a page: "  size         1.5 MiB (1572864 bytes)". */
+void cli_line_text(const char *key, const char *foreign);
+void cli_line_size(const char *key, uint64_t size_bytes);
 
 /* A table is built cell by cell and printed in columns as wide as they must be. */
 #define CLI_COLUMNS 12

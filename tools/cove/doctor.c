@@ -114,6 +114,18 @@ static void say_unsound(const char *name, const struct look looks[2], bool certa
             doctor_say(DOCTOR_FINDING, name, i + 1 == last->count ? mend : NULL, "%s", last->sentences[i]);
 }
 
+/* Raw memory has no structure that could be wrong. An empty file is no memory either. */
+static bool is_region(const char *name)
+{
+    struct cove_region_info info;
+    char size[16];
+    if (cove_region_look(name, &info) < 0 || info.is_segment || info.size_bytes == 0)
+        return false;
+    doctor_say(DOCTOR_GOOD, name, NULL, "a region of %s, without a structure to be checked",
+               cli_show_size(size, info.size_bytes));
+    return true;
+}
+
 /* What cove_open refuses is no segment, or a broken one. cove_unlink leaves alone what is none: that takes rm(1). */
 static void say_refused(const char *name, int result)
 {
@@ -153,7 +165,8 @@ static int check_segment(const char *name, bool missing_is_wrong)
     if (result == COVE_ENAME && missing_is_wrong)
         return cli_failed(name, result);
     if (result < 0) {
-        say_refused(name, result);
+        if (!((result == COVE_ENOTCOVE || result == COVE_ETYPE) && is_region(name)))
+            say_refused(name, result);
         return CLI_DONE;
     }
     int64_t found = look_often(segment, looks, &certain);
@@ -191,6 +204,7 @@ static int check_all(void)
     char **names;
     bool has_kept = false;
     doctor_machine();
+    doctor_kernel();
     int64_t count = cli_segments(&names);
     if (count < 0) /* a directory that cannot be read has been found already */
         return finding_count > 0 ? CLI_DONE : cli_failed(cove_directory(), count);
@@ -222,10 +236,12 @@ const struct cli_verb cli_doctor = {
     .name = "doctor",
     .arguments = "[SEGMENT...]",
     .summary = "say what is wrong here, and the command that mends it",
-    .text = "Looks at every structure of every segment, or of those that are named, and changes nothing; without a "
-            "name it\n"
-            "looks at the machine too: the directory, its room, memory limits, and who might remove segments.\n"
-            "Exit status 0: no findings (notes are none); 1: there are some.",
+    .text =
+        "Looks at every structure of every segment, or of those that are named, and changes nothing; without a "
+        "name it\n"
+        "looks at the machine too: the directory, its room, limits of memory and of the kernel, and who might remove "
+        "segments.\n"
+        "Exit status 0: no findings (notes are none); 1: there are some.",
     .options = options,
     .most = -1,
     .run = run,

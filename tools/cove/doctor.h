@@ -16,6 +16,9 @@ __attribute__((format(printf, 4, 5))) void doctor_say(enum doctor_level level, c
 /* doctor_machine.c: the directory, the memory, the limits of this process. */
 void doctor_machine(void);
 
+/* doctor_kernel.c: System V objects, POSIX queues, huge pages, sight of processes. */
+void doctor_kernel(void);
+
 /* doctor_logind.c: does the login manager remove this user's shared memory when the user logs out? */
 void doctor_logind(bool has_kept_segments);
 

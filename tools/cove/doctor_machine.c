@@ -1,6 +1,7 @@
-/* doctor_machine.c - is this machine, or container, fit for shared memory: room, rights, limits.
+/* doctor_machine.c - is this machine, or container, fit for shared memory: directories, memory, limits of a process.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "doctor.h"
+#include "machine.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 /* 64 MiB is what container engines give /dev/shm unless told otherwise; the commonest cause of trouble there. */
 #define SMALL_BYTES (UINT64_C(64) << 20)
 #define DEFAULT_MAX_SIZE_BYTES (UINT64_C(64) << 30)
+#define LEAST_LOCKED_BYTES (UINT64_C(8) << 20) /* the kernel's default since 5.16; 64 KiB before, which is too little */
 
 static bool in_container(void)
 {
@@ -90,9 +92,26 @@ static void check_rights(const char *directory)
     else if ((status.st_mode & S_IWOTH) && !(status.st_mode & S_ISVTX))
         doctor_say(DOCTOR_FINDING, directory, mend,
                    "anybody may remove anybody's segments there: mode %04o has no sticky bit", status.st_mode & 07777);
-    else if (access(directory, R_OK | W_OK | X_OK) != 0)
+    else if (access(directory, R_OK | W_OK | X_OK) == 0)
+        return;
+    else if (errno == EROFS) {
+        (void)snprintf(mend, sizeof mend, "sudo mount -o remount,rw %s", directory);
+        doctor_say(DOCTOR_FINDING, directory, mend, "is mounted read-only: no segment can be created there");
+    } else
         doctor_say(DOCTOR_FINDING, directory, mend, "this user may not create segments there (mode %04o)",
                    status.st_mode & 07777);
+}
+
+/* libc's own shm_open and sem_open know one directory only, wherever ours is. */
+static void check_libc_directory(const char *directory)
+{
+    struct stat ours, libcs;
+    if (strcmp(directory, MACHINE_SHM) == 0)
+        return;
+    if (stat(directory, &ours) == 0 && stat(MACHINE_SHM, &libcs) == 0 && ours.st_dev == libcs.st_dev &&
+        ours.st_ino == libcs.st_ino)
+        return;
+    check_rights(MACHINE_SHM);
 }
 
 /* ---- memory limits of control groups ---- */
@@ -113,8 +132,23 @@ static uint64_t read_number(const char *path)
 
 struct limit {
     uint64_t limit_bytes, used_bytes;
+    uint64_t killed; /* processes of this one's own group, for lack of memory */
     char path[4096];
 };
+
+/* "oom_kill N" in a file of several such lines: both versions have it. 0 where there is none. */
+static uint64_t read_killed(const char *root, const char *group, const char *file_name)
+{
+    char path[4096], line[128];
+    unsigned long long killed = 0;
+    (void)snprintf(path, sizeof path, "%s%s/%s", root, strcmp(group, "/") == 0 ? "" : group, file_name);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file) && sscanf(line, "oom_kill %llu", &killed) != 1)
+        ;
+    if (file)
+        (void)fclose(file);
+    return killed;
+}
 
 /* The tightest limit from the group of this process up to the root: the one with the least room left. */
 static void walk_groups(struct limit *tightest, const char *root, const char *group, const char *limit_file,
@@ -142,6 +176,23 @@ static void walk_groups(struct limit *tightest, const char *root, const char *gr
     }
 }
 
+/* One line of /proc/self/cgroup: version 2 names no controllers, and lies elsewhere beside version 1. */
+static void look_at_group(struct limit *tightest, const char *controllers, const char *group)
+{
+    static const char *const roots[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
+    if (strcmp(controllers, ":") != 0) {
+        if (!strstr(controllers, "memory"))
+            return;
+        walk_groups(tightest, "/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", "memory.usage_in_bytes");
+        tightest->killed += read_killed("/sys/fs/cgroup/memory", group, "memory.oom_control");
+        return;
+    }
+    for (size_t i = 0; i < sizeof roots / sizeof *roots; i++) {
+        walk_groups(tightest, roots[i], group, "memory.max", "memory.current");
+        tightest->killed += read_killed(roots[i], group, "memory.events");
+    }
+}
+
 static void check_memory_groups(void)
 {
     char line[3100], left[16], size[16];
@@ -153,13 +204,14 @@ static void check_memory_groups(void)
         if (!group)
             continue;
         *group++ = '\0';
-        if (strcmp(controllers, ":") == 0)
-            walk_groups(&tightest, "/sys/fs/cgroup", group, "memory.max", "memory.current");
-        else if (strstr(controllers, "memory"))
-            walk_groups(&tightest, "/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", "memory.usage_in_bytes");
+        look_at_group(&tightest, controllers, group);
     }
     if (file)
         (void)fclose(file);
+    if (tightest.killed > 0)
+        doctor_say(DOCTOR_NOTE, "memory", NULL,
+                   "the kernel has killed %" PRIu64 " process%s of this control group for lack of memory",
+                   tightest.killed, tightest.killed == 1 ? "" : "es");
     if (tightest.limit_bytes == UINT64_MAX) {
         doctor_say(DOCTOR_GOOD, "memory", NULL, "no control group limits it");
         return;
@@ -194,6 +246,10 @@ static void check_limits(void)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < 64)
         doctor_say(DOCTOR_FINDING, "open files", "ulimit -n 1024",
                    "limited to %llu (RLIMIT_NOFILE); a segment takes two or three", (unsigned long long)limit.rlim_cur);
+    if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0 && limit.rlim_cur < LEAST_LOCKED_BYTES && geteuid() != 0)
+        doctor_say(DOCTOR_NOTE, "locked memory", "ulimit -l unlimited   (root sets how far: /etc/security/limits.conf)",
+                   "mlock keeps at most %s of segments from being swapped out (RLIMIT_MEMLOCK)",
+                   cli_show_size(size, limit.rlim_cur));
 }
 
 void doctor_machine(void)
@@ -202,6 +258,7 @@ void doctor_machine(void)
     check_rights(directory);
     check_file_system(directory);
     check_room(directory);
+    check_libc_directory(directory);
     check_memory_groups();
     check_limits();
 }

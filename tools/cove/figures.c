@@ -28,8 +28,7 @@ struct json_object *cli_object_json(const char *segment, const struct cove_objec
     char name[CLI_NAME_BYTES], key[64], value[136], clean[64], *end;
     const char *figures = info->figures;
     struct json_object *line = cli_json("object"), *inner = json_object_new_object();
-    (void)snprintf(name, sizeof name, "%s/%s", segment, info->name);
-    cli_json_text(line, "name", name);
+    cli_json_text(line, "name", cli_name_join(name, segment, info->name));
     cli_json_text(line, "type", info->type);
     cli_json_number(line, "type_version", info->version);
     cli_json_number(line, "size_bytes", info->size_bytes);

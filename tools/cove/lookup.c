@@ -155,7 +155,7 @@ static void consider(struct search *search, unsigned distance, const char *segme
     if (distance == 0 || distance >= search->best)
         return;
     search->best = distance;
-    (void)snprintf(search->nearest, CLI_NAME_BYTES, "%s%s%s", segment, *object ? "/" : "", object);
+    (void)cli_name_join(search->nearest, segment, object);
 }
 
 static void search_objects(struct search *search, const char *name, unsigned so_far)

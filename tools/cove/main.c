@@ -11,15 +11,20 @@ static int help(const struct cli_call *call);
 static int version(const struct cli_call *call);
 
 static const struct cli_verb verb_help = {
-    .name = "help", .arguments = "[VERB]", .summary = "say how a verb is used", .most = 1, .run = help};
+    .name = "help",
+    .arguments = "[VERB | names]",
+    .summary = "say how a verb is used, or what names look like",
+    .most = 1,
+    .run = help,
+};
 static const struct cli_verb verb_version = {.name = "version",
                                              .arguments = "",
                                              .summary = "say which version of the command and the library runs",
                                              .run = version};
 
 static const struct cli_verb *const verbs[] = {
-    &cli_write, &cli_read,   &cli_create, &cli_ls,    &cli_stat,     &cli_rm,
-    &cli_gc,    &cli_doctor, &cli_demo,   &verb_help, &verb_version,
+    &cli_write, &cli_read, &cli_cat,    &cli_replace, &cli_create, &cli_ls,       &cli_stat,
+    &cli_rm,    &cli_gc,   &cli_doctor, &cli_demo,    &verb_help,  &verb_version,
 };
 #define VERB_COUNT (sizeof verbs / sizeof *verbs)
 
@@ -37,9 +42,30 @@ static void overview(FILE *out)
                  "usage: cove VERB NAME... [OPTIONS]\n\n");
     for (size_t i = 0; i < VERB_COUNT; i++)
         fprintf(out, "  %-8s %-24s %s\n", verbs[i]->name, verbs[i]->arguments, verbs[i]->summary);
-    fprintf(out, "\nA NAME is SEGMENT or SEGMENT/OBJECT. Segments live in %s.\n", cove_directory());
+    fprintf(out, "\nA NAME is SEGMENT or SEGMENT/OBJECT. Segments live in %s; 'cove help names' shows where else.\n",
+            cove_directory());
     fprintf(out, "Try: tar c DIR | cove write robot/backup & cove read robot/backup | tar t\n"
                  "More: cove help VERB, man cove. To see it at work: cove demo\n");
+}
+
+/* All names on one screen, as in cove(1). */
+static void explain_names(void)
+{
+    printf("A region is shared memory as it is, a segment one with Cove's objects in it:\n\n"
+           "  robot           the file robot.cove in $COVE_DIR, or in /dev/shm\n"
+           "  posix:/robot    the file robot there: what shm_open calls \"/robot\"\n"
+           "  file:PATH       a mapped file\n"
+           "  sysv:0x5eed     System V shared memory by its key, as ipcs prints it\n"
+           "  sysv:PATH:ID    the same by the key that ftok makes of them; ID is 1..255\n"
+           "  huge:robot      huge pages; hugetry:robot: normal ones where there are none\n"
+           "  fd:7            a descriptor that was inherited: cove cat fd:7 7<FILE\n"
+           "  memfd:          nameless, gone with its last user: for programs\n\n"
+           "A plain name has 1 to 200 letters, digits, '.', '_' and '-', and does not\n"
+           "begin with '.' or '-'. The directory is %s now.\n\n"
+           "An object's name comes behind its segment's and a '/'; where the segment's\n"
+           "holds a '/' itself, behind '//':\n\n"
+           "  robot/commands  sysv:0x5eed/commands  file:/var/lib/app.cove//commands\n",
+           cove_directory());
 }
 
 /* A word that is no verb: ask about the nearest one. */
@@ -65,6 +91,10 @@ static int help(const struct cli_call *call)
 {
     if (call->name_count == 0) {
         overview(stdout);
+        return CLI_DONE;
+    }
+    if (strcmp(call->names[0], "names") == 0) {
+        explain_names();
         return CLI_DONE;
     }
     const struct cli_verb *verb = find_verb(call->names[0]);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define ABOUT_BYTES 420 /* a longer name is shown by its beginning */
+
 /* The length of the well-formed UTF-8 character at `text`, 0 for anything else. C1 controls count as ill-formed. */
 static size_t utf8_length(const unsigned char *text)
 {
@@ -54,8 +56,8 @@ void cli_say(const char *about, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
-    char name[CLI_NAME_BYTES + 100], clean[1600];
-    if (strlen(about) > 420)
+    char name[ABOUT_BYTES + 1], clean[1600];
+    if (strlen(about) > ABOUT_BYTES)
         (void)snprintf(name, sizeof name, "%.200s...", about);
     else
         (void)snprintf(name, sizeof name, "%s", *about ? about : "''");
@@ -92,8 +94,9 @@ const char *cli_sentence(const char *name, int64_t result)
     if (*sentence == '\0')
         return cove_strerror((int)result);
     const char *rest = after_name(sentence, name, strlen(name));
-    if (!rest)
-        rest = after_name(sentence, name, strcspn(name, "/"));
+    struct cli_name parts;
+    if (!rest && cli_name_parse(name, &parts) == NULL)
+        rest = after_name(sentence, name, strlen(parts.segment));
     return rest ? rest : sentence;
 }
 

@@ -3,12 +3,15 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <json-c/json.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <time.h>
+#include <unistd.h>
 
 char *cli_show_size(char text[16], uint64_t size_bytes)
 {
@@ -68,7 +71,53 @@ char *cli_show_when(char text[40], uint64_t ns_since_1970)
     return text;
 }
 
+/* ---- pages ---- */
+
+void cli_line_text(const char *key, const char *foreign)
+{
+    char clean[512];
+    printf("  %-12s %s\n", key, cli_clean(clean, sizeof clean, foreign));
+}
+
+void cli_line_size(const char *key, uint64_t size_bytes)
+{
+    char text[16];
+    printf("  %-12s %s (%" PRIu64 " bytes)\n", key, cli_show_size(text, size_bytes), size_bytes);
+}
+
 /* ---- tables ---- */
+
+#define LEAST_LAST_WIDTH 8 /* less than that is not worth cutting for: the line is left to wrap */
+
+/* Columns of the terminal that is printed to; 0: it is none, and nothing is cut. */
+static size_t terminal_width(void)
+{
+    struct winsize size;
+    return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* How many characters of UTF-8: all bytes but those that continue one. */
+static size_t text_width(const char *text)
+{
+    size_t width = 0;
+    for (; *text; text++)
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+
+/* Shorten to `width` characters, the last three of them dots. */
+static void cut_text(char *text, size_t width)
+{
+    size_t seen = 0;
+    if (text_width(text) <= width)
+        return;
+    for (; *text; text++) {
+        bool begins = ((unsigned char)*text & 0xc0) != 0x80;
+        if (begins && seen++ == width - 3)
+            break;
+    }
+    (void)snprintf(text, 4, "..."); /* at least four characters stood here */
+}
 
 static _Noreturn void no_memory(void)
 {
@@ -101,9 +150,9 @@ void cli_table_cell(struct cli_table *table, size_t column, const char *format, 
 
 static int column_width(const struct cli_table *table, size_t column)
 {
-    size_t width = strlen(table->heads[column] + (*table->heads[column] == '>'));
+    size_t width = text_width(table->heads[column] + (*table->heads[column] == '>'));
     for (size_t row = 0; row < table->row_count; row++) {
-        size_t length = table->rows[row][column] ? strlen(table->rows[row][column]) : 0;
+        size_t length = table->rows[row][column] ? text_width(table->rows[row][column]) : 0;
         width = length > width ? length : width;
     }
     return (int)width;
@@ -117,8 +166,22 @@ static void print_row(const struct cli_table *table, char *const *cells, const i
         bool right = *head == '>', last = column + 1 == table->column_count;
         const char *text = cells ? cells[column] ? cells[column] : "" : head + right;
         /* Nothing is padded at the end of a line. */
-        printf("%*s%s", right ? widths[column] : last ? 0 : -widths[column], text, last ? "\n" : "  ");
+        int padding = widths[column] - (int)text_width(text);
+        printf("%*s%s%*s%s", right ? padding : 0, "", text, right || last ? 0 : padding, "", last ? "\n" : "  ");
     }
+}
+
+/* The last column gets what the terminal has left, as long as that is enough to read something. */
+static void cut_last_column(struct cli_table *table, const int *widths, const char *indent)
+{
+    size_t width = terminal_width(), before = strlen(indent), last = table->column_count - 1;
+    for (size_t column = 0; column < last; column++)
+        before += (size_t)widths[column] + 2;
+    if (width < before + LEAST_LAST_WIDTH)
+        return;
+    for (size_t row = 0; row < table->row_count; row++)
+        if (table->rows[row][last])
+            cut_text(table->rows[row][last], width - before);
 }
 
 void cli_table_print(struct cli_table *table, const char *indent)
@@ -126,6 +189,7 @@ void cli_table_print(struct cli_table *table, const char *indent)
     int widths[CLI_COLUMNS];
     for (size_t column = 0; column < table->column_count; column++)
         widths[column] = column_width(table, column);
+    cut_last_column(table, widths, indent);
     print_row(table, NULL, widths, indent);
     for (size_t row = 0; row < table->row_count; row++) {
         print_row(table, table->rows[row], widths, indent);

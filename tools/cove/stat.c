@@ -1,7 +1,9 @@
-/* stat.c - `cove stat NAME...`: all that is known of a segment or of an object, without disturbing anybody.
+/* stat.c - `cove stat NAME...`: all that is known of a segment, an object, or other shared memory, without disturbing
+ * anybody.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
-#include "cli.h"
+#include "machine.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <stdlib.h>
@@ -16,35 +18,23 @@ static const struct poptOption options[] = {
 
 /* ---- one figure after the other ---- */
 
-static void line_text(const char *key, const char *text)
-{
-    char clean[512];
-    printf("  %-12s %s\n", key, cli_clean(clean, sizeof clean, text));
-}
-
-static void line_size(const char *key, uint64_t size_bytes)
-{
-    char text[16];
-    printf("  %-12s %s (%" PRIu64 " bytes)\n", key, cli_show_size(text, size_bytes), size_bytes);
-}
-
 static void print_segment(const struct cove_segment_info *info)
 {
     char owner[40], when[40];
     printf("%s\n", info->name);
-    line_text("state", info->state);
-    line_text("backend", info->backend);
-    line_size("size", info->size_bytes);
-    line_size("may grow to", info->max_size_bytes);
-    line_size("resident", info->resident_bytes);
-    line_size("heap", info->heap_bytes);
-    line_size("heap free", info->heap_free_bytes);
+    cli_line_text("state", info->state);
+    cli_line_text("backend", info->backend);
+    cli_line_size("size", info->size_bytes);
+    cli_line_size("may grow to", info->max_size_bytes);
+    cli_line_size("resident", info->resident_bytes);
+    cli_line_size("heap", info->heap_bytes);
+    cli_line_size("heap free", info->heap_free_bytes);
     printf("  %-12s %" PRIu64 "\n", "blocks", info->heap_block_count);
     printf("  %-12s %04o\n", "mode", info->mode & 07777);
-    line_text("owner", cli_show_owner(owner, info->owner_uid));
-    line_text("created", cli_show_when(when, info->created_ns));
-    line_text("lifetime",
-              info->lifetime == COVE_LAST_OUT ? "last-out (goes with its last member)" : "keep (until it is removed)");
+    cli_line_text("owner", cli_show_owner(owner, info->owner_uid));
+    cli_line_text("created", cli_show_when(when, info->created_ns));
+    cli_line_text("lifetime", info->lifetime == COVE_LAST_OUT ? "last-out (goes with its last member)"
+                                                              : "keep (until it is removed)");
     printf("  %-12s %u\n", "layout", info->layout);
     printf("  %-12s %u alive, %u dead, room for %u\n", "members", info->members_alive, info->members_dead,
            info->max_members);
@@ -93,11 +83,11 @@ static void print_object(const char *name, const struct cove_object_info *info)
     char key[64], value[136], clean[64];
     const char *figures = info->figures;
     printf("%s\n", name);
-    line_text("type", info->type);
+    cli_line_text("type", info->type);
     printf("  %-12s %u\n", "version", info->version);
-    line_size("size", info->size_bytes);
+    cli_line_size("size", info->size_bytes);
     while (cli_figure(&figures, key, value))
-        line_text(cli_clean(clean, sizeof clean, key), value);
+        cli_line_text(cli_clean(clean, sizeof clean, key), value);
 }
 
 /* ---- the same as JSON ---- */
@@ -193,20 +183,50 @@ static int show_segment(const char *name, cove_segment *segment, const struct co
     return CLI_DONE;
 }
 
+/* What the machine has under that name; `refused` is why the library could not open it as a segment, or 0. */
+static int show_foreign(const char *name, int refused)
+{
+    struct machine_list list;
+    int result = machine_look(&list, name, 0), status = CLI_DONE;
+    bool is_ours = result == 0 && list.objects[0].kind == MACHINE_SEGMENT && list.objects[0].broken;
+    bool no_better = result < 0 && (refused == COVE_ENAME || result != -ENOENT);
+    if (refused < 0 && (is_ours || no_better))
+        status = cli_failed_name(name, refused);
+    else if (result < 0)
+        status = machine_failed(name, &list, result);
+    for (size_t i = 0; status == CLI_DONE && i < list.count; i++) {
+        if (json)
+            machine_print_json(&list.objects[i]);
+        else
+            machine_print(&list.objects[i]);
+    }
+    machine_free(&list);
+    return status;
+}
+
+/* May a region, or what else the machine has, be behind a name that the library opens as no segment? */
+static bool may_be_foreign(const struct cli_name *parts, int result)
+{
+    return *parts->object == '\0' && (result == COVE_ENOTCOVE || result == COVE_ENAME || result == COVE_ETYPE ||
+                                      result == -EOPNOTSUPP || (result == -ENOENT && strchr(parts->segment, ':')));
+}
+
 static int show(const char *name)
 {
     struct cli_name parts;
     cove_segment *segment;
     struct cove_object_info *objects;
+    if (machine_is_foreign(name))
+        return show_foreign(name, 0);
     if (!cli_name_split(name, &parts))
         return CLI_USE;
     int result = cli_open_readonly(&segment, parts.segment);
     if (result < 0)
-        return cli_failed_name(name, result);
+        return may_be_foreign(&parts, result) ? show_foreign(name, result) : cli_failed_name(name, result);
     int64_t count = cli_objects(segment, &objects);
-    int status = count < 0           ? cli_failed(name, count)
-                 : strchr(name, '/') ? show_object(name, parts.segment, parts.object, objects, count)
-                                     : show_segment(name, segment, objects, count);
+    int status = count < 0       ? cli_failed(name, count)
+                 : *parts.object ? show_object(name, parts.segment, parts.object, objects, count)
+                                 : show_segment(name, segment, objects, count);
     free(objects);
     (void)cove_close(segment);
     return status;
@@ -227,8 +247,9 @@ static int run(const struct cli_call *call)
 const struct cli_verb cli_stat = {
     .name = "stat",
     .arguments = "NAME...",
-    .summary = "show all that is known of segments and objects",
-    .text = "Looks without taking part: nobody is disturbed, and nothing is recovered.",
+    .summary = "show all that is known of segments, objects, other memory",
+    .text = "Takes every name that cove ls prints. Looks without taking part: nobody is disturbed, and nothing is "
+            "recovered.",
     .options = options,
     .least = 1,
     .most = -1,

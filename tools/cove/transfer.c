@@ -11,10 +11,18 @@
 
 #define PIPE_BYTES (1 << 20)
 
-static int bad_stream_name(const char *name)
+/* Is it the name of a stream? Says what it would have to be, where it is not. */
+static bool is_stream_name(const char *name)
 {
-    cli_say(name, "a stream's name is SEGMENT/STREAM; say %s/NAME", *name && strlen(name) < 200 ? name : "SEGMENT");
-    return CLI_USE;
+    char example[CLI_NAME_BYTES];
+    struct cli_name parts;
+    if (!cli_name_split(name, &parts))
+        return false;
+    if (*parts.object)
+        return true;
+    cli_say(name, "a stream's name is SEGMENT/STREAM; say %s",
+            cli_name_join(example, *name && strlen(name) < 200 ? name : "SEGMENT", "NAME"));
+    return false;
 }
 
 static bool read_options(struct transfer *transfer, struct cove_stream_options *options,
@@ -55,9 +63,7 @@ int transfer_open(struct transfer *transfer, const char *name, enum cove_end end
 {
     struct cove_stream_options options = {.flags = flags | (given->existing ? COVE_EXISTING : 0)};
     transfer->name = name;
-    if (!strchr(name, '/'))
-        return bad_stream_name(name);
-    if (!read_options(transfer, &options, given))
+    if (!is_stream_name(name) || !read_options(transfer, &options, given))
         return CLI_USE;
     int result = given->any_owner ? open_any_owner(transfer, end, &options)
                                   : cove_stream_open(&transfer->stream, name, end, &options);
