@@ -4,88 +4,7 @@
  * An operation is run with its first call failing, then with its second, until it makes no more. Each time: it succeeds all the
  * same, or says why not in a sentence; no descriptor, mapping or file is left that was not there before; and the same
  * operation, run again without a fault, succeeds, on a segment that is sound. */
-#include "unit.h"
-
-#include "faulty_os.h"
-
-#include <dirent.h>
-
-/* ---- what is held */
-
-struct holdings {
-    int descriptors, mappings, files;
-};
-
-static int count_entries(const char *path)
-{
-    DIR *directory = opendir(path);
-    int count = 0;
-    assert_non_null(directory);
-    while (readdir(directory))
-        count++;
-    (void)closedir(directory);
-    return count;
-}
-
-static struct holdings holdings(void)
-{
-    struct holdings now = {.descriptors = count_entries("/proc/self/fd"), .files = count_entries(testing_dir())};
-    FILE *maps = fopen("/proc/self/maps", "re");
-    char line[1024];
-    assert_non_null(maps);
-    while (fgets(line, sizeof line, maps))
-        now.mappings += strstr(line, testing_dir()) != NULL;
-    (void)fclose(maps);
-    return now;
-}
-
-/* ---- the loop */
-
-struct operation {
-    const char *name;
-    void (*prepare)(void);
-    int64_t (*run)(void); /* under the fault */
-    void (*settle)(int64_t result); /* give back what the run took, look at what it left, and clear up */
-    unsigned least; /* calls that can fail, at least: fewer, and the test does not test what it should */
-};
-
-static void round_of(const struct operation *operation, unsigned turn, unsigned variant, bool *reached)
-{
-    struct holdings before = holdings();
-    if (operation->prepare)
-        operation->prepare();
-    unit_forget();
-    faulty_begin(turn, variant);
-    int64_t result = operation->run();
-    *reached = faulty_end();
-    char what[128];
-    (void)snprintf(what, sizeof what, "%s, call %u (%s), error %u", operation->name, turn, faulty_name(), variant);
-    if (result < 0 && (*cove_last_error() == '\0' || !*reached))
-        fail_msg("%s: %s: %s", what, cove_errname((int)result), *reached ? "no sentence" : cove_last_error());
-    if (result < 0 && result > -4096 && strcmp(cove_errname((int)result), "unknown") == 0)
-        fail_msg("%s: %" PRId64 " is no error", what, result);
-    if (result == COVE_ECORRUPT || strstr(cove_last_error(), "contradicts"))
-        fail_msg("%s: told as corruption: %s", what, cove_last_error());
-    if (getenv("COVE_TEST_VERBOSE"))
-        print_message("%s: %s: %s\n", what, cove_errname((int)result), result < 0 ? cove_last_error() : "");
-    operation->settle(result);
-    struct holdings after = holdings();
-    if (after.descriptors != before.descriptors || after.mappings != before.mappings || after.files != before.files)
-        fail_msg("%s: %d descriptors, %d mappings, %d files more than before", what,
-                 after.descriptors - before.descriptors, after.mappings - before.mappings, after.files - before.files);
-}
-
-static void fail_each(const struct operation *operation)
-{
-    for (unsigned variant = 0; variant < 2; variant++) {
-        bool reached = true;
-        unsigned turn = 0;
-        while (reached)
-            round_of(operation, ++turn, variant, &reached);
-        print_message("%s: %u calls that can fail\n", operation->name, turn - 1);
-        assert_true(turn - 1 >= operation->least);
-    }
-}
+#include "faulty_each.h"
 
 /* ---- creating and opening */
 
@@ -121,7 +40,7 @@ static void settle_create(int64_t result)
     if (result < 0) {
         assert_null(segment);
         assert_false(unit_exists("t")); /* neither half nor whole */
-        assert_int_equal(count_entries(testing_dir()), 2);
+        assert_int_equal(faulty_count(testing_dir()), 2);
     } else
         unit_close(segment);
     use_and_remove();
@@ -130,8 +49,8 @@ static void settle_create(int64_t result)
 static void test_fault_create(void **state)
 {
     (void)state;
-    const struct operation operation = {"create", forget, run_open, settle_create, 8};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"create", forget, run_open, settle_create, 8};
+    faulty_each(&operation);
 }
 
 static int64_t run_create_with_group(void)
@@ -144,8 +63,8 @@ static void test_fault_create_with_group(void **state)
     (void)state;
     if (geteuid() != 0)
         testing_skip("the group root is root's to give");
-    const struct operation operation = {"create with group", forget, run_create_with_group, settle_create, 9};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"create with group", forget, run_create_with_group, settle_create, 9};
+    faulty_each(&operation);
 }
 
 static void prepare_existing(void)
@@ -167,8 +86,8 @@ static void settle_open(int64_t result)
 static void test_fault_open(void **state)
 {
     (void)state;
-    const struct operation operation = {"open", prepare_existing, run_open, settle_open, 7};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"open", prepare_existing, run_open, settle_open, 7};
+    faulty_each(&operation);
 }
 
 static int64_t run_open_readonly(void)
@@ -179,8 +98,8 @@ static int64_t run_open_readonly(void)
 static void test_fault_open_readonly(void **state)
 {
     (void)state;
-    const struct operation operation = {"open read-only", prepare_existing, run_open_readonly, settle_open, 4};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"open read-only", prepare_existing, run_open_readonly, settle_open, 4};
+    faulty_each(&operation);
 }
 
 static int64_t run_stat(void)
@@ -198,8 +117,8 @@ static void settle_look(int64_t result)
 static void test_fault_stat(void **state)
 {
     (void)state;
-    const struct operation operation = {"stat", prepare_existing, run_stat, settle_look, 4};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"stat", prepare_existing, run_stat, settle_look, 4};
+    faulty_each(&operation);
 }
 
 /* ---- with somebody dead in it */
@@ -251,8 +170,8 @@ static void settle_dead(int64_t result)
 static void test_fault_open_after_a_death(void **state)
 {
     (void)state;
-    const struct operation operation = {"open after a death", leave_a_dead_one, run_open, settle_dead, 10};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"open after a death", leave_a_dead_one, run_open, settle_dead, 10};
+    faulty_each(&operation);
 }
 
 static void open_then_leave_a_dead_one(void)
@@ -277,8 +196,8 @@ static int64_t run_lock(void)
 static void test_fault_lock_after_a_death(void **state)
 {
     (void)state;
-    const struct operation operation = {"lock after a death", open_then_leave_a_dead_one, run_lock, settle_dead, 4};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"lock after a death", open_then_leave_a_dead_one, run_lock, settle_dead, 4};
+    faulty_each(&operation);
 }
 
 static int64_t run_gc(void)
@@ -289,8 +208,8 @@ static int64_t run_gc(void)
 static void test_fault_gc(void **state)
 {
     (void)state;
-    const struct operation operation = {"gc", leave_a_dead_one, run_gc, settle_dead, 10};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"gc", leave_a_dead_one, run_gc, settle_dead, 10};
+    faulty_each(&operation);
 }
 
 /* ---- growing */
@@ -330,8 +249,8 @@ static void settle_grow(int64_t result)
 static void test_fault_grow(void **state)
 {
     (void)state;
-    const struct operation operation = {"grow", prepare_grow, run_grow, settle_grow, 3};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"grow", prepare_grow, run_grow, settle_grow, 3};
+    faulty_each(&operation);
 }
 
 /* ---- closing and removing */
@@ -357,8 +276,8 @@ static void settle_close(int64_t result)
 static void test_fault_close(void **state)
 {
     (void)state;
-    const struct operation operation = {"close", prepare_close, run_close, settle_close, 1};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"close", prepare_close, run_close, settle_close, 1};
+    faulty_each(&operation);
 }
 
 static void prepare_last_out(void)
@@ -378,8 +297,8 @@ static void settle_last_out(int64_t result)
 static void test_fault_close_of_the_last_out(void **state)
 {
     (void)state;
-    const struct operation operation = {"close of the last out", prepare_last_out, run_close, settle_last_out, 4};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"close of the last out", prepare_last_out, run_close, settle_last_out, 4};
+    faulty_each(&operation);
 }
 
 static int64_t run_unlink(void)
@@ -396,8 +315,8 @@ static void settle_unlink(int64_t result)
 static void test_fault_unlink(void **state)
 {
     (void)state;
-    const struct operation operation = {"unlink", prepare_existing, run_unlink, settle_unlink, 8};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"unlink", prepare_existing, run_unlink, settle_unlink, 8};
+    faulty_each(&operation);
 }
 
 /* ---- a stream */
@@ -450,8 +369,8 @@ static void settle_stream(int64_t result)
 static void test_fault_stream(void **state)
 {
     (void)state;
-    const struct operation operation = {"stream", prepare_stream, run_stream, settle_stream, 15};
-    fail_each(&operation);
+    const struct faulty_operation operation = {"stream", prepare_stream, run_stream, settle_stream, 15};
+    faulty_each(&operation);
 }
 
 static const struct testing_case tests[] = {
