@@ -43,7 +43,10 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
     const struct covei_header_shm *header = segment->header;
     const struct covei_heap_shm *heap = covei_heap(segment);
     *info = (struct cove_segment_info){
-        .size_bytes = stat.size_bytes,
+        /* The system makes a file of huge pages as long as its mappings. */
+        .size_bytes = covei_can(segment->region.backend, COVE_HAS_HUGE_PAGES)
+                          ? covei_min(stat.size_bytes, atomic_load_explicit(&header->size_bytes, memory_order_acquire))
+                          : stat.size_bytes,
         .max_size_bytes = header->max_size_bytes,
         .resident_bytes = stat.allocated_bytes,
         .heap_bytes = heap->end - heap->begin,

@@ -11,6 +11,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,9 +134,11 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-void covei_linux_boot_id(uint8_t id[16])
+static uint8_t boot[16];
+static pthread_once_t boot_read = PTHREAD_ONCE_INIT;
+
+static void read_boot_id(void)
 {
-    memset(id, 0, 16);
     char text[64];
     int before = covei_linux_hold();
     int64_t length = read_text("/proc/sys/kernel/random/boot_id", text, sizeof text);
@@ -145,7 +148,13 @@ void covei_linux_boot_id(uint8_t id[16])
     int digits = 0;
     for (const char *c = text; *c && digits < 32; c++)
         if (hex_digit(*c) >= 0) {
-            id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | hex_digit(*c));
+            boot[digits / 2] = (uint8_t)(boot[digits / 2] << 4 | hex_digit(*c));
             digits++;
         }
+}
+
+void covei_linux_boot_id(uint8_t id[16])
+{
+    (void)pthread_once(&boot_read, read_boot_id);
+    memcpy(id, boot, sizeof boot);
 }

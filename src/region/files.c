@@ -152,10 +152,14 @@ static int explain_build(int result, const struct covei_place *place)
 static int note_identity(struct covei_building *building, const struct covei_place *place)
 {
     struct covei_file_stat stat;
-    int result = covei_os->file_stat(building->region.file, &stat);
+    int result = covei_os->file_set_mode(building->region.file, 0600); /* the umask may have taken even that */
+    if (result < 0)
+        (void)covei_error(result, "%s: setting its mode (fchmod) failed: %s", place->name, cove_strerror(result));
+    else if ((result = covei_os->file_stat(building->region.file, &stat)) < 0)
+        (void)covei_error(result, "%s: looking at its file failed: %s", place->name, cove_strerror(result));
     if (result < 0) {
         covei_file_abandon(building, place);
-        return covei_error(result, "%s: looking at its file failed: %s", place->name, cove_strerror(result));
+        return result;
     }
     building->region.device = stat.device;
     building->region.inode = stat.inode;

@@ -43,6 +43,22 @@ static bool ours(void *address)
     return farthest != 0 && covei_os->map_zeros((unsigned char *)address - skip, farthest - (at - skip)) == 0;
 }
 
+static _Atomic bool guards_all; /* relaxed: set once, before what it is for */
+
+int cove_guard_all(void)
+{
+    int result = covei_os->fault_guard(ours);
+    if (result < 0)
+        return covei_error(result, "setting a handler for SIGBUS failed: %s", cove_strerror(result));
+    atomic_store_explicit(&guards_all, true, memory_order_relaxed);
+    return 0;
+}
+
+bool covei_guard_wanted(uint32_t flags)
+{
+    return flags & COVE_GUARD || atomic_load_explicit(&guards_all, memory_order_relaxed);
+}
+
 struct covei_guarded *covei_guard_begin(void *address, uint64_t size_bytes, uint64_t page_bytes, const char *name,
                                         void (*broke)(void *context), void *context, int *result)
 {

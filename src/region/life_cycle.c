@@ -51,9 +51,11 @@ int covei_choice_lock(const struct covei_place *hugetry, char path[COVEI_PATH_MA
         return covei_error(-ENAMETOOLONG, "%s: COVE_DIR is too long a path", hugetry->name);
     for (;;) {
         int file = covei_os->file_make(path);
+        if (file >= 0)
+            (void)covei_os->file_set_mode(file, 0600); /* the umask may have taken even that */
         if (file == -EEXIST)
             file = covei_os->file_open(path, COVEI_OPEN_WRITE);
-        if (file < 0 && file != -ENOENT)
+        if (file < 0 && file != -ENOENT && file != -EACCES) /* its maker has not set its mode yet */
             return covei_error(file, "%s: its lock file %s cannot be opened: %s", hugetry->name, path,
                                cove_strerror(file));
         struct covei_file_stat ours, named;

@@ -309,10 +309,10 @@ const char *covei_name_split(char segment[COVEI_FULL_NAME_MAX + 1], const char *
         return no_split(full_name, "an object's full name is SEGMENT/OBJECT, as in robot/commands");
     const struct prefix *prefix = prefix_of(full_name);
     const char *from = full_name + (prefix ? strlen(prefix->text) : 0);
-    bool may_hold = prefix && prefix->may_hold_slashes;
+    /* sysv:KEY holds none, sysv:PATH:ID does. */
+    bool may_hold = prefix && prefix->may_hold_slashes && !(prefix->backend == COVEI_SYSV && from[0] != '/');
     const char *slash = may_hold ? strstr(from, "//") : NULL, *object = slash ? slash + 2 : NULL;
-    if (!slash && may_hold && strchr(from, '/') &&
-        !(prefix->backend == COVEI_SYSV && from[0] != '/' && !strchr(from, ':')))
+    if (!slash && may_hold && strchr(from, '/'))
         return no_split(full_name, "where a segment's name holds slashes, its objects' begin with two: "
                                    "file:/var/lib/app/state.cove//commands");
     if (!slash) {

@@ -96,7 +96,7 @@ static int use(struct cove_region *handle, const struct cove_region_options *opt
     result = choose_part(handle, options, stat.size_bytes);
     if (result == 0)
         result = map_part(handle, options, stat.size_bytes);
-    if (result == 0 && options->flags & COVE_GUARD && handle->mapped)
+    if (result == 0 && covei_guard_wanted(options->flags) && handle->mapped)
         atomic_store_explicit(&handle->guarded,
                               covei_guard_begin(handle->mapped, handle->mapped_bytes,
                                                 handle->region.backend->page_bytes(&handle->region), handle->place.name,

@@ -487,17 +487,17 @@ static int is_segment(const struct covei_region *region)
     struct covei_place place;
     struct side_record record;
     char name[32];
-    if (covei_os->shm_stat(region->system_id, &stat) < 0)
-        return false;
+    int result = covei_os->shm_stat(region->system_id, &stat);
+    if (result < 0 || stat.key == 0)
+        return result < 0 ? result : 0;
     (void)snprintf(name, sizeof name, "sysv:0x%08" PRIx32, stat.key);
-    if (stat.key == 0 || covei_place_parse(&place, name, false) < 0)
-        return false;
-    int file = covei_os->file_open(place.path, COVEI_OPEN_READ);
-    bool is = file >= 0 && read_side(file, &place, &record) == 0 && record.phase == SIDE_READY &&
-              record.id == region->system_id;
-    if (file >= 0)
-        covei_os->file_close(file);
-    return is;
+    result = covei_place_parse(&place, name, false);
+    int file = result < 0 ? result : covei_os->file_open(place.path, COVEI_OPEN_READ);
+    if (file < 0)
+        return file == -ENOENT ? 0 : file;
+    result = read_side(file, &place, &record);
+    covei_os->file_close(file);
+    return result < 0 ? result : record.phase == SIDE_READY && record.id == region->system_id;
 }
 
 bool covei_sysv_clear_side(const char *file_name, bool dry_run)

@@ -82,6 +82,7 @@ static void format(struct cove_segment *segment, const struct sizes *sizes, cons
     /* relaxed: nobody else sees the file yet. */
     atomic_store_explicit(&header->size_bytes, sizes->size_bytes, memory_order_relaxed);
     header->durable = segment->durable;
+    header->inode = segment->region.inode;
     covei_upper.format(segment);
 }
 
@@ -125,11 +126,8 @@ int covei_segment_build(struct cove_segment *segment, const struct cove_options 
     if (covei_can(backend, COVE_CAN_GROW))
         sizes.max_size_bytes = covei_round_up(sizes.max_size_bytes, backend->page_bytes(&building.region));
     segment->durable = covei_can(backend, COVE_CAN_SYNC);
-    /* Rights to ourselves are needed to open the second descriptor; those that were asked for come just before the
-     * name. */
-    result = covei_region_give(&building.region, &segment->place, 0600, NULL);
-    if (result == 0)
-        result = reserve_parts(&building.region, segment->name, &sizes);
+    /* The rights that were asked for come just before the name: until then it is for us alone. */
+    result = reserve_parts(&building.region, segment->name, &sizes);
     if (result == 0)
         result = build_whole(segment, &building, &sizes, options);
     if (result == 0)

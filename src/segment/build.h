@@ -39,6 +39,10 @@ int covei_durable_begin(struct cove_segment *segment, bool has_members);
 void covei_durable_end(struct cove_segment *segment);
 /* Where the copy of a segment that cove_sync wrote lies. */
 int covei_durable_synced(struct covei_place *place, const struct covei_place *of);
+/* Remove the copy of a segment that goes. */
+void covei_durable_forget(const struct covei_place *place);
+/* Was the segment last begun with in this run of the system? 1, 0, or -1: nobody can tell. */
+int covei_same_run(const struct covei_header_shm *header);
 /* Put the synced copy in the place of an unclean file. 0, or COVE_EUNCLEAN where there is none. */
 int covei_durable_restore(const struct covei_place *place, int64_t deadline);
 

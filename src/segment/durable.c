@@ -34,12 +34,15 @@
 
 /* ---- beginning and ending */
 
-static bool same_run(const struct covei_header_shm *header)
+/* 1: yes; 0: no; -1: the system does not say which run this is, or did not when the segment was last begun with. */
+int covei_same_run(const struct covei_header_shm *header)
 {
     static const uint8_t unknown[16];
     uint8_t now[16];
     covei_os->boot_id(now);
-    return memcmp(now, unknown, sizeof now) != 0 && memcmp(now, header->boot_id, sizeof now) == 0;
+    if (memcmp(now, unknown, sizeof now) == 0 || memcmp(header->boot_id, unknown, sizeof now) == 0)
+        return -1;
+    return memcmp(now, header->boot_id, sizeof now) == 0;
 }
 
 static int explain_sync(int result, const char *name)
@@ -54,19 +57,32 @@ static int store_clean(struct cove_segment *segment, uint32_t clean)
     return result < 0 ? explain_sync(result, segment->name) : 0;
 }
 
+/* A copy takes the place of the original: what its lanes say of signs of life is about another file's members. */
+static void make_original(struct cove_segment *segment)
+{
+    uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),
+                                         segment->max_lanes);
+    for (uint32_t i = 0; i < lanes; i++) /* relaxed: nobody else is here */
+        atomic_store_explicit(&segment->lanes[i].life_at, 0, memory_order_relaxed);
+    segment->header->inode = segment->region.inode;
+}
+
 int covei_durable_begin(struct cove_segment *segment, bool has_members)
 {
     struct covei_header_shm *header = segment->header;
     bool clean = atomic_load_explicit(&header->clean, memory_order_acquire) == 1;
-    if (!has_members && !clean && !same_run(header))
+    if (!has_members && !clean && covei_same_run(header) != 1)
         return covei_error(
             COVE_EUNCLEAN,
             "%s: it was in use when the machine stopped, so its bytes are of no one moment, and there is "
             "no copy that cove_sync wrote (%s" SUFFIX "); remove it (cove rm --force), or put a copy of "
             "your own in its place",
             segment->name, segment->place.path);
-    if (!has_members)
+    if (!has_members) {
         covei_os->boot_id(header->boot_id);
+        if (header->inode != segment->region.inode)
+            make_original(segment);
+    }
     return clean ? store_clean(segment, 0) : 0;
 }
 
@@ -86,6 +102,13 @@ int covei_durable_synced(struct covei_place *place, const struct covei_place *of
         return covei_error(-ENAMETOOLONG, "%s: its path is too long for that of a copy", of->name);
     memcpy(place->path + length, SUFFIX, sizeof SUFFIX);
     return 0;
+}
+
+void covei_durable_forget(const struct covei_place *place)
+{
+    struct covei_place synced;
+    if (place->backend == COVEI_FILE && covei_durable_synced(&synced, place) == 0)
+        (void)covei_os->path_remove(synced.path);
 }
 
 static int write_bytes(int file, const char *name, const void *data, uint64_t size_bytes, uint64_t offset)
@@ -222,6 +245,8 @@ static int copy_quiet(struct covei_lane *worker, int file, int64_t deadline)
     int result = covei_lock_take(worker, &segment->header->gate_lock, left);
     if (result < 0)
         return result;
+    /* seq_cst: total order of saying, gate | gate, looking (edge Q of gate.c). */
+    atomic_thread_fence(memory_order_seq_cst);
     result = quiesce(worker, deadline);
     if (result == 0)
         result = copy_parts(segment, file);
@@ -284,9 +309,16 @@ static int copy_file(int from, int to, const char *name)
 static int replace_unclean(const struct covei_region *unclean, const struct covei_place *place,
                            const struct covei_region *synced)
 {
-    struct covei_header_shm header;
+    struct covei_header_shm header, lost;
     struct covei_building building;
     int result = covei_header_read(synced, place->name, &header);
+    if (result == 0 && unclean->backend->read(unclean, &lost, sizeof lost, 0) != (int64_t)sizeof lost)
+        result = covei_error(-EIO, "%s: reading its header failed", place->name);
+    if (result == 0 && lost.created_ns != header.created_ns)
+        result = covei_error(COVE_EUNCLEAN,
+                             "%s: it was in use when the machine stopped, and %s" SUFFIX
+                             " is a copy of another segment; remove both (cove rm --force)",
+                             place->name, place->path);
     if (result < 0)
         return result;
     result = begin_file(&building, place);

@@ -101,7 +101,7 @@ int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_
     atomic_store_explicit(&segment->known_size, size_bytes, memory_order_relaxed); /* the handle is not shared yet */
     if (segment->flags & COVE_NODUMP)
         (void)covei_os->map_keep_from_dumps(base, wished); /* a wish: dumps are larger where it cannot be had */
-    if (segment->flags & COVE_GUARD)
+    if (covei_guard_wanted(segment->flags))
         segment->guarded = covei_guard_begin(base, wished, page, segment->name, on_broken, segment, &result);
     return result;
 }

@@ -124,6 +124,7 @@ static void write_state(const struct covei_region *region, uint32_t state)
 int covei_remove_name(const struct covei_region *region, const struct covei_place *place)
 {
     write_state(region, COVEI_SEGMENT_REMOVED);
+    covei_durable_forget(place); /* before the name: a remover that dies in between is finished by the next */
     int result = region->backend->remove(region, place);
     struct covei_file_stat stat;
     bool other_name = result == 0 && covei_can(region->backend, COVE_CAN_HIDE) &&
@@ -200,15 +201,21 @@ static int join_named(struct cove_segment *segment, int64_t deadline)
         result = covei_life_cycle_lock(segment->lock_file, segment->name, alone, deadline);
     if (result < 0)
         return result;
-    bool has_members = !alone || has_living_member(segment);
+    bool other_run = covei_same_run(segment->header) == 0;
+    bool has_members = (!alone && !other_run) || has_living_member(segment);
     if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY ||
         !still_named(segment))
         result = COVE_EREMOVED;
     else if (last_out && !has_members) {
         result = covei_remove_name(&segment->region, &segment->place);
         result = result < 0 ? result : COVE_EREMOVED;
-    } else
-        result = segment->durable ? covei_durable_begin(segment, has_members) : 0;
+    } else if (segment->durable)
+        result = covei_durable_begin(segment, has_members);
+    else if (other_run && !has_members)
+        result = covei_error(COVE_EUNCLEAN,
+                             "%s: it was in use when the machine stopped, and only segments of file: outlive that; "
+                             "remove it (cove rm --force)",
+                             segment->name);
     if (result == 0)
         result = covei_segment_join(segment);
     covei_life_cycle_unlock(segment->lock_file);
@@ -258,7 +265,7 @@ static int attach(struct cove_segment *segment, int64_t deadline)
         return covei_error(COVE_ECORRUPT, "%s: its header has no state; remove it (cove rm --force)", segment->name);
     segment->max_members = header.max_members;
     segment->max_lanes = header.max_lanes;
-    segment->durable = header.durable == 1 && *segment->place.path;
+    segment->durable = header.durable == 1;
     uint64_t size = atomic_load_explicit(&header.size_bytes, memory_order_relaxed);
     result = covei_segment_map(segment, size, header.max_size_bytes);
     if (result < 0)

@@ -125,11 +125,12 @@ static bool has_living_lane(const struct cove_segment *segment, uint32_t row)
 
 /* Its byte is free. A program that closes all its descriptors (closefrom, to become a daemon) loses its byte and
  * lives; nothing is taken from the living. The system marks a dead thread's robust mutex before it closes files, at
- * an exec too, so a lane that looks alive is dead only if its process is gone. */
+ * an exec too, so a lane that looks alive is dead only if its process is gone. (Not so in a copy of the bytes, whose
+ * members are those of the original.) */
 static bool lost_its_byte(const struct cove_segment *segment, uint32_t row)
 {
     struct covei_process process;
-    if (!has_living_lane(segment, row))
+    if (segment->header->inode != segment->region.inode || !has_living_lane(segment, row))
         return false;
     read_process(segment, row, &process);
     return covei_os->process_ended(&process) == -1;

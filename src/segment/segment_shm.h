@@ -62,7 +62,7 @@ struct covei_header_shm {
     _Atomic uint32_t lanes_ready; /* likewise lanes */
     uint32_t durable; /* fixed; 1: a file that outlives the machine (durable.c) */
     _Atomic uint32_t clean; /* durable: 1: its last member wrote all of it back and left */
-    uint32_t reserved[2];
+    uint64_t inode; /* of the file that it was built in: a copy of the bytes is told from it */
     alignas(64) _Atomic uint64_t grow_lock;
     alignas(64) _Atomic uint64_t gate_lock; /* durable: held by who copies the segment */
     alignas(64) uint8_t unused[4096 - 256];
@@ -85,7 +85,7 @@ _Static_assert(offsetof(struct covei_header_shm, rows_ready) == 88, "header layo
 _Static_assert(offsetof(struct covei_header_shm, lanes_ready) == 92, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, durable) == 96, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, clean) == 100, "header layout");
-_Static_assert(offsetof(struct covei_header_shm, reserved) == 104, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, inode) == 104, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, grow_lock) == 128, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, gate_lock) == 192, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, unused) == 256, "header layout");

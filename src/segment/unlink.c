@@ -43,6 +43,8 @@ static int unlink_found(const struct covei_region *region, const struct covei_pl
     if (result < 0 && !force)
         return result;
     if (result < 0) /* a broken segment that the user wants gone: nothing in it is believed, or written */
+        covei_durable_forget(place);
+    if (result < 0)
         return region->backend->remove(region, place);
     result = covei_life_cycle_lock(region->file, place->name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
     if (result < 0)
@@ -70,14 +72,6 @@ static int unlink_place(void *force, const struct covei_place *place)
     return result;
 }
 
-/* The copy that cove_sync wrote goes with what it is a copy of. */
-static void remove_synced(const struct covei_place *place)
-{
-    struct covei_place synced;
-    if (place->backend == COVEI_FILE && covei_durable_synced(&synced, place) == 0)
-        (void)covei_os->path_remove(synced.path);
-}
-
 int cove_unlink(const char *name, int force)
 {
     struct covei_place place;
@@ -88,10 +82,12 @@ int cove_unlink(const char *name, int force)
         return result;
     if (place.backend == COVEI_HUGETRY)
         return covei_choose(&place, covei_wait_begin(COVEI_LIFE_CYCLE_NS), unlink_place, &force, false);
-    result = unlink_place(&force, &place);
-    if (result == 0)
-        remove_synced(&place);
-    return result;
+    if (!covei_can(covei_backend_of(&place), COVE_CAN_NAME))
+        return covei_error(-EOPNOTSUPP,
+                           "%s: nameless memory has no name to remove; it goes with its last descriptor and "
+                           "mapping",
+                           name);
+    return unlink_place(&force, &place);
 }
 
 /* ---- all segments of the directory */

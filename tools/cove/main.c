@@ -145,5 +145,6 @@ int main(int argc, char **argv)
     const struct cli_verb *verb = find_verb(word);
     if (!verb)
         return no_such_verb(word);
+    (void)cove_guard_all(); /* whoever truncates what we look at must not kill us; without it we merely might be */
     return run_verb(verb, argc - 1, (const char **)(uintptr_t)(argv + 1));
 }
