@@ -36,6 +36,10 @@ done
 # What takes COVE_SOAK as the wish for more rounds.
 run build/release ctest --output-on-failure --timeout 7200 -L '^(unit|fault|cli)$'
 run build/asan ctest --output-on-failure --timeout 7200 -L '^(unit|fault|cli)$'
+[ -x build/release/fault/fault_process_races ] &&
+    run build/release env COVE_TEST_SCALE=20 COVE_FAULT_SECONDS=600 ./fault/fault_process_races
+[ -x build/release/fault/fault_process_stopped ] &&
+    run build/release env COVE_TEST_SCALE=20 COVE_FAULT_POINTS=400 ./fault/fault_process_stopped
 run build/tsan ctest --output-on-failure --timeout 7200 -L '^threads$'
 
 for target in build/asan/fuzz_*; do

@@ -16,7 +16,8 @@ STAGES="house     release  60        ^house$                no
         clang     clang    40        ^unit$                 no
         cli       release  60        ^cli$                  no
         example   release  20        ^example$              no
-        fault     release  45        ^fault$                no
+        conformance release 25       ^conformance$          no
+        fault     release  60        ^fault$                no
         storm     release  45        ^storm$                yes
         kill      release  240       ^kill$                 yes
         valgrind  release  60        ^valgrind$             no
@@ -29,7 +30,7 @@ BUDGET_S=900
 
 # What is built of a preset where that is not everything. (The kill tests of the release build step clang's library as well.)
 declare -A TARGETS=([clang]=unit_tests [tsan]=unit_tests)
-KINDS="house|unit|cli|example|fault|storm|kill|valgrind|fuzz|threads|bench"
+KINDS="house|unit|cli|example|conformance|fault|storm|kill|valgrind|fuzz|threads|bench"
 
 JOBS=$(nproc)
 LOGS=build/test-logs
@@ -45,7 +46,7 @@ row()
     if [ "$3" -gt "$4" ]; then
         note="  over its budget"
     fi
-    summary+=("$(printf '%-9s %-9s %5s %6s   %s%s' "$1" "$2" "$3" "$4" "$5" "$note")")
+    summary+=("$(printf '%-11s %-9s %5s %6s   %s%s' "$1" "$2" "$3" "$4" "$5" "$note")")
 }
 
 # Build a preset once; remembers whether that went well.
@@ -140,7 +141,7 @@ while read -r kind preset budget_s labels verbose; do
 done <<<"$STAGES"
 
 echo
-printf '%-9s %-9s %5s %6s   %s\n' kind build took_s budget "result (logs in $LOGS)"
+printf '%-11s %-9s %5s %6s   %s\n' kind build took_s budget "result (logs in $LOGS)"
 printf '%s\n' "${summary[@]}"
 row all "" $((SECONDS - started)) $BUDGET_S "$skipped skipped"
 printf '%s\n' "${summary[-1]}"

@@ -147,6 +147,7 @@ struct covei_os {
     int (*shm_find)(uint32_t key, int *id); /* -ENOENT */
     int (*shm_make)(uint32_t key, uint64_t size_bytes, uint32_t mode, int *id); /* -EEXIST */
     int (*shm_stat)(int id, struct covei_shm_stat *stat);
+    uint64_t (*shm_resident)(int id); /* bytes of memory that it occupies; 0: unknown */
     int (*shm_set_rights)(int id, uint32_t mode, const uint32_t *gid);
     int (*shm_map)(void **address, int id, bool writable);
     int (*shm_unmap)(void *address);

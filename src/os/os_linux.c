@@ -202,6 +202,7 @@ const struct covei_os covei_os_native = {
     .shm_find = covei_linux_shm_find,
     .shm_make = covei_linux_shm_make,
     .shm_stat = covei_linux_shm_stat,
+    .shm_resident = covei_linux_shm_resident,
     .shm_set_rights = covei_linux_shm_set_rights,
     .shm_map = covei_linux_shm_map,
     .shm_unmap = covei_linux_shm_unmap,

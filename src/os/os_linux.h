@@ -56,6 +56,7 @@ int covei_linux_fault_guard(bool (*ours)(void *address));
 int covei_linux_shm_find(uint32_t key, int *id);
 int covei_linux_shm_make(uint32_t key, uint64_t size_bytes, uint32_t mode, int *id);
 int covei_linux_shm_stat(int id, struct covei_shm_stat *stat);
+uint64_t covei_linux_shm_resident(int id);
 int covei_linux_shm_set_rights(int id, uint32_t mode, const uint32_t *gid);
 int covei_linux_shm_map(void **address, int id, bool writable);
 int covei_linux_shm_unmap(void *address);

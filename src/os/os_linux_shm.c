@@ -3,6 +3,7 @@
 #include "os/os_linux.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
 
@@ -58,6 +59,30 @@ int covei_linux_shm_stat(int id, struct covei_shm_stat *out)
         .removed = (in.shm_perm.mode & SHM_DEST) != 0,
     };
     return 0;
+}
+
+/* "key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap" */
+static uint64_t find_resident(FILE *table, int id)
+{
+    char line[512];
+    int found = -1;
+    unsigned long long resident = 0;
+    while (fgets(line, sizeof line, table))
+        if (sscanf(line, "%*s %d %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &found, &resident) == 2 &&
+            found == id)
+            return resident;
+    return 0;
+}
+
+uint64_t covei_linux_shm_resident(int id)
+{
+    int before = covei_linux_hold();
+    FILE *table = fopen("/proc/sysvipc/shm", "re");
+    uint64_t resident = table ? find_resident(table, id) : 0;
+    if (table)
+        (void)fclose(table);
+    covei_linux_restore(before);
+    return resident;
 }
 
 int covei_linux_shm_set_rights(int id, uint32_t mode, const uint32_t *gid)

@@ -157,7 +157,7 @@ static int key_of_path(struct covei_place *place, const char *plain, const char 
     char path[COVEI_FULL_NAME_MAX + 1], *end = NULL;
     errno = 0;
     unsigned long id = strtoul(id_text, &end, 0);
-    if (!*id_text || *end || errno || id_text[0] == '-' || id_text[0] == '+' || id_text[0] == ' ')
+    if (id_text[0] < '0' || id_text[0] > '9' || *end || errno)
         return bad_sysv(place);
     if (id < 1 || id > 255)
         return covei_error(COVE_ENAME,
@@ -303,6 +303,15 @@ static const char *no_split(const char *full_name, const char *why)
     return NULL;
 }
 
+/* The last one: names of objects hold none. */
+static const char *find_two_slashes(const char *text)
+{
+    const char *found = NULL;
+    for (const char *at = strstr(text, "//"); at; at = strstr(at + 1, "//"))
+        found = at;
+    return found;
+}
+
 const char *covei_name_split(char segment[COVEI_FULL_NAME_MAX + 1], const char *full_name)
 {
     if (!full_name)
@@ -311,7 +320,7 @@ const char *covei_name_split(char segment[COVEI_FULL_NAME_MAX + 1], const char *
     const char *from = full_name + (prefix ? strlen(prefix->text) : 0);
     /* sysv:KEY holds none, sysv:PATH:ID does. */
     bool may_hold = prefix && prefix->may_hold_slashes && !(prefix->backend == COVEI_SYSV && from[0] != '/');
-    const char *slash = may_hold ? strstr(from, "//") : NULL, *object = slash ? slash + 2 : NULL;
+    const char *slash = may_hold ? find_two_slashes(from) : NULL, *object = slash ? slash + 2 : NULL;
     if (!slash && may_hold && strchr(from, '/'))
         return no_split(full_name, "where a segment's name holds slashes, its objects' begin with two: "
                                    "file:/var/lib/app/state.cove//commands");

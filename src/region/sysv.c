@@ -173,7 +173,8 @@ static int stat_memory(const struct covei_region *region, struct covei_region_st
     int result = covei_os->shm_stat(region->system_id, &out->shm);
     if (result < 0)
         return result == -EINVAL || result == -EIDRM ? -ENOENT : result;
-    out->size_bytes = out->allocated_bytes = out->shm.size_bytes;
+    out->size_bytes = out->shm.size_bytes;
+    out->allocated_bytes = covei_os->shm_resident(region->system_id);
     out->changed_ns = out->shm.changed_s * 1000000000u;
     out->mode = out->shm.mode;
     out->uid = out->shm.uid;
