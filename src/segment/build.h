@@ -44,6 +44,6 @@ void covei_durable_forget(const struct covei_place *place);
 /* Was the segment last begun with in this run of the system? 1, 0, or -1: nobody can tell. */
 int covei_same_run(const struct covei_header_shm *header);
 /* Put the synced copy in the place of an unclean file. 0, or COVE_EUNCLEAN where there is none. */
-int covei_durable_restore(const struct covei_place *place, int64_t deadline);
+int covei_durable_restore(const struct covei_place *place, uint32_t flags, int64_t deadline);
 
 #endif

@@ -339,7 +339,7 @@ static int replace_unclean(const struct covei_region *unclean, const struct cove
     return result;
 }
 
-int covei_durable_restore(const struct covei_place *place, int64_t deadline)
+int covei_durable_restore(const struct covei_place *place, uint32_t flags, int64_t deadline)
 {
     struct covei_place synced_at;
     struct covei_region unclean, synced;
@@ -351,7 +351,7 @@ int covei_durable_restore(const struct covei_place *place, int64_t deadline)
     result = covei_region_find(&unclean, place, COVE_ANY_OWNER);
     if (result < 0)
         return result == -ENOENT ? 0 : result; /* somebody was faster: go round */
-    if (covei_region_find(&synced, &synced_at, COVE_READONLY) < 0) {
+    if (covei_region_find(&synced, &synced_at, COVE_READONLY | (flags & COVE_ANY_OWNER)) < 0) {
         covei_error_restore(sentence); /* that there is no copy is part of it */
         covei_region_close(&unclean);
         return COVE_EUNCLEAN;

@@ -190,6 +190,13 @@ static bool still_named(const struct cove_segment *segment)
     return segment->region.backend->leads_to(&segment->region, &segment->place);
 }
 
+/* In memory no other run of the system can have been at it, whatever a container calls its run. */
+static bool outlives_the_machine(const struct covei_region *region)
+{
+    struct covei_file_system system;
+    return region->system_id < 0 && covei_os->file_system(region->file, &system) == 0 && !system.memory && !system.huge;
+}
+
 /* Join under the life-cycle byte. A LAST_OUT segment whose last member died went with it: it loses its name now.
  * COVE_EREMOVED: the file has lost its name, or is about to; try again. */
 static int join_named(struct cove_segment *segment, int64_t deadline)
@@ -201,7 +208,7 @@ static int join_named(struct cove_segment *segment, int64_t deadline)
         result = covei_life_cycle_lock(segment->lock_file, segment->name, alone, deadline);
     if (result < 0)
         return result;
-    bool other_run = covei_same_run(segment->header) == 0;
+    bool other_run = covei_same_run(segment->header) == 0 && outlives_the_machine(&segment->region);
     bool has_members = (!alone && !other_run) || has_living_member(segment);
     if (atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY ||
         !still_named(segment))
@@ -213,8 +220,8 @@ static int join_named(struct cove_segment *segment, int64_t deadline)
         result = covei_durable_begin(segment, has_members);
     else if (other_run && !has_members)
         result = covei_error(COVE_EUNCLEAN,
-                             "%s: it was in use when the machine stopped, and only segments of file: outlive that; "
-                             "remove it (cove rm --force)",
+                             "%s: it was made before the machine started anew, and only segments of file: outlive "
+                             "that; remove it (cove rm --force)",
                              segment->name);
     if (result == 0)
         result = covei_segment_join(segment);
@@ -462,7 +469,7 @@ static int open_place(void *context, const struct covei_place *place)
     for (;;) {
         int result = open_once(opening->out, place, opening->options, deadline);
         if (result == COVE_EUNCLEAN && !restored) { /* a power cut: go back to what cove_sync wrote */
-            result = covei_durable_restore(place, deadline);
+            result = covei_durable_restore(place, opening->options->flags, deadline);
             restored = result == 0;
             if (restored)
                 continue;
