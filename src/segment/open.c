@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define LATE_ROUNDS 10
 #define NAP_NS INT64_C(200000) /* between two tries */
 
 /* ---- handles */
@@ -466,7 +467,7 @@ static int open_place(void *context, const struct covei_place *place)
     const struct opening *opening = context;
     int64_t deadline = opening->deadline;
     bool restored = false;
-    for (;;) {
+    for (int late = 0;;) {
         int result = open_once(opening->out, place, opening->options, deadline);
         if (result == COVE_EUNCLEAN && !restored) { /* a power cut: go back to what cove_sync wrote */
             result = covei_durable_restore(place, opening->options->flags, deadline);
@@ -476,7 +477,8 @@ static int open_place(void *context, const struct covei_place *place)
         }
         if (result != COVE_EREMOVED && result != -EAGAIN)
             return result == 0 && restored ? COVE_RECOVERED : result;
-        if (covei_wait_left(deadline) == 0)
+        /* -EAGAIN: the name is there by now, and the next round opens it, however long ours took to make. */
+        if (covei_wait_left(deadline) == 0 && (result == COVE_EREMOVED || late++ >= LATE_ROUNDS))
             return covei_error(COVE_EREMOVED,
                                "%s: it is removed and made again all the time; somebody fights for the name",
                                place->name);

@@ -53,8 +53,10 @@ static void make_key(struct subject *s)
     (void)close(file);
     for (s->key_id = 1; s->key_id < 256; s->key_id++) {
         s->key = (int)ftok(s->key_path, s->key_id);
-        if (s->key != IPC_PRIVATE && shmget(s->key, 0, 0) < 0 && errno == ENOENT)
+        if (s->key != IPC_PRIVATE && shmget(s->key, 0, 0) < 0 && errno == ENOENT) {
+            note_key(s->key);
             return;
+        }
     }
     FAIL("no System V key is free");
 }

@@ -1,8 +1,8 @@
 /* cell.c - inside a cell: verdicts, processes, steps.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * All processes of a cell share one page with the runner: the verdict, a sentence, steps and numbers. The first verdict
- * of a failure stays, whoever says it: a child that fails ends with a status that join() does not overwrite it with. */
+ * All processes of a cell share one page with the runner: the verdict, a sentence, steps and numbers. The first
+ * verdict stays, whoever says it: a child that fails ends with a status that join() passes on without a word. */
 #include "cell.h"
 
 #include <fcntl.h>
@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct cell *the_cell;
+static struct cell *the_cell;
 static pid_t first_process; /* whose end is the cell's */
 
 void cell_begin(struct cell *cell)
@@ -199,6 +199,11 @@ int run_other(const char *role, const char *name, const char *argument)
     }
     int status = wait_status(pid);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+void note_key(int key)
+{
+    the_cell->key = key;
 }
 
 /* ---- steps */

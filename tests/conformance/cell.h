@@ -13,12 +13,11 @@ struct cell {
     char verdict[VERDICT_BYTES];
     char sentence[512];
     int supports; /* what cove_supports says of the row's feature; -1: not asked */
-    int usable; /* the same of COVE_CAN_USE */
+    int key; /* System V: the cell's */
     _Atomic unsigned reached[STEP_COUNT];
     _Atomic uint64_t numbers[8];
 };
 
-extern struct cell *the_cell;
 void cell_begin(struct cell *cell); /* this process is the cell's first */
 
 #endif

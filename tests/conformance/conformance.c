@@ -123,7 +123,7 @@ static void do_cell(struct suite *suite, struct cell *cell, unsigned row, unsign
         run_cell(cell, suite->row[row], &backends[column], row * 16 + column);
     await_cell(pid, suite->limit_s, cell);
     compare_with_promise(suite->row[row], cell);
-    if (machine_sweep(left, sizeof left) > 0 && strcmp(cell->verdict, "pass") == 0) {
+    if (machine_sweep(cell->key, left, sizeof left) > 0 && strcmp(cell->verdict, "pass") == 0) {
         (void)snprintf(cell->sentence, sizeof cell->sentence, "left %.400s", left);
         (void)snprintf(cell->verdict, sizeof cell->verdict, "FAIL");
     }
@@ -156,7 +156,6 @@ _Noreturn static void work(struct suite *suite, struct cell *cell, unsigned work
         for (unsigned row = 0; row < suite->row_count && worker_of(column) == worker; row++)
             if (wanted(suite, row, column))
                 do_cell(suite, cell, row, column);
-    machine_end();
     exit(0);
 }
 
@@ -174,10 +173,13 @@ static bool run_all(struct suite *suite)
 {
     pid_t workers[WORKERS];
     bool good = true;
-    struct huge_pages pages;
+    struct janitor janitor;
     suite->results = shared(sizeof *suite->results * TABLE_ROWS);
     struct cell *cells = shared(sizeof *cells * WORKERS);
-    machine_reserve_huge_pages(&pages);
+    if (!machine_prepare(&janitor)) {
+        perror("conformance: making directories failed");
+        exit(1);
+    }
     for (unsigned worker = 0; worker < WORKERS; worker++) {
         workers[worker] = fork();
         if (workers[worker] == 0)
@@ -187,7 +189,7 @@ static bool run_all(struct suite *suite)
         int status = 1;
         good = waitpid(workers[worker], &status, 0) > 0 && status == 0 && good;
     }
-    machine_give_huge_pages_back(&pages);
+    machine_clear(&janitor);
     return good;
 }
 

@@ -95,7 +95,7 @@ void segment_leave(struct subject *subject, cove_segment *segment);
         .max_members = 16, .size_bytes = 64 << 10, .max_size_bytes = 16 << 20 \
     }
 
-/* ---- foreign.c: what a program does that knows nothing of Cove ---------------------------------------------------- */
+/* ---- foreign.c: what a program does that knows nothing of Cove ------------------------------------------------- */
 
 struct figures {
     uint64_t size_bytes;
@@ -113,7 +113,7 @@ int foreign_open(const struct subject *subject); /* a descriptor to write by; -1
 bool foreign_read(const struct subject *subject, void *data, size_t size_bytes); /* from its beginning */
 void foreign_remove(struct subject *subject);
 
-/* ---- verdicts ------------------------------------------------------------------------------------------------------ */
+/* ---- verdicts -------------------------------------------------------------------------------------------------- */
 
 /* End the cell. They may be called by any process of it. */
 _Noreturn void ends(const char *verdict);
@@ -143,7 +143,7 @@ void expect_says(const char *what, int64_t expected, const char *part, int64_t g
 int64_t expect_or_refusal(const char *what, int64_t got, const char *file, int line);
 void expect_answer(const char *what, int64_t expected, int64_t got, const char *file, int line);
 
-/* ---- processes of a cell -------------------------------------------------------------------------------------------- */
+/* ---- processes of a cell --------------------------------------------------------------------------------------- */
 
 typedef void task(struct subject *subject, void *context);
 
@@ -161,9 +161,10 @@ enum step { STEP_READY, STEP_GO, STEP_DONE, STEP_LAST, STEP_COUNT };
 void reach(enum step step);
 void await_count(enum step step, unsigned count);
 void await(enum step step);
+void note_key(int key); /* a System V key that this cell uses: the runner looks what is left under it */
 _Atomic uint64_t *number_of(unsigned which); /* 0..7: numbers that all processes of the cell share */
 
-/* ---- machine.c: settings that belong to this run or this cell alone --------------------------------------------------- */
+/* ---- machine.c: settings that belong to this run or this cell alone -------------------------------------------- */
 
 int machine_id(void); /* in every name that is not in a directory of its own */
 const char *work_directory(void); /* where plain and posix: names lie: on tmpfs */
@@ -175,7 +176,7 @@ void need_own_machine(void); /* or the cell ends with "skip" */
 void shrink_machine(const struct subject *subject, uint64_t size_bytes); /* room for so much, for this cell alone */
 void take_huge_pages_away(void); /* for this cell alone */
 
-/* ---- the cases ---------------------------------------------------------------------------------------------------------- */
+/* ---- the cases ------------------------------------------------------------------------------------------------- */
 
 struct row {
     const char *name;

@@ -1,17 +1,18 @@
 /* machine.c - settings that belong to this run, or to one cell, alone.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Root gets a machine of its own for each worker: private mounts (an empty /dev/shm, a hugetlbfs) and private System V
- * objects; the kernel takes them away with the worker, however it ends. Others get a COVE_DIR of their own, and the cells
- * that must change a setting are skipped.
+ * Root gets a machine of its own for each worker: private mounts (an empty /dev/shm, a hugetlbfs) and private
+ * System V objects; the kernel takes them away with the worker, however it ends. Others get a COVE_DIR of their own,
+ * and the cells that must change a setting are skipped.
  *
- * Huge pages are the machine's, not a namespace's. So they are asked for as so many more than there are, and a process
- * of its own gives them back at the end of a pipe, that is also when this program is killed. A lock on the file of
- * the setting keeps two runs of this program from losing each other's change. */
+ * Huge pages are the machine's, not a namespace's. So they are asked for as so many more than there are, and a
+ * process of its own, the janitor, gives them back and removes the directories at the end of a pipe, that is also
+ * when this program is killed. A lock on the file of the setting keeps two runs from losing each other's change. */
 #include "machine.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <mntent.h>
 #include <sched.h>
 #include <signal.h>
@@ -27,7 +28,7 @@
 #define HUGE_SETTING "/proc/sys/vm/nr_hugepages"
 #define POSIX_DIRECTORY "/dev/shm"
 
-static char work[PATH_BYTES], disk[PATH_BYTES / 2], huge[PATH_BYTES];
+static char work[PATH_BYTES], disk[PATH_BYTES / 2], huge[PATH_BYTES]; /* of the run; then of this worker */
 static bool ours, has_huge;
 static int run_id; /* the worker's pid */
 
@@ -86,7 +87,7 @@ uint64_t huge_page_bytes(void)
 static int change_huge_pages(int by)
 {
     char text[32] = {0};
-    int file = open(HUGE_SETTING, O_RDWR | O_CLOEXEC);
+    int file = by != 0 ? open(HUGE_SETTING, O_RDWR | O_CLOEXEC) : -1;
     if (file < 0)
         return 0;
     (void)flock(file, LOCK_EX);
@@ -101,40 +102,62 @@ static int change_huge_pages(int by)
     return changed;
 }
 
-void machine_reserve_huge_pages(struct huge_pages *pages)
+/* ---- the run's directories, and the janitor */
+
+static int remove_one(const char *path, const struct stat *status, int kind, struct FTW *place)
 {
-    *pages = (struct huge_pages){.keeper = -1, .pipe = -1};
-    int ends_of_pipe[2];
-    if (geteuid() != 0 || memory_figure("HugePages_Free") >= HUGE_PAGES || pipe2(ends_of_pipe, O_CLOEXEC) < 0)
-        return;
-    pages->keeper = fork();
-    if (pages->keeper == 0) {
-        char byte;
-        (void)setsid(); /* what is meant for the program's group is not for it */
-        (void)close(ends_of_pipe[1]);
-        int changed = change_huge_pages(HUGE_PAGES);
-        (void)prctl(PR_SET_NAME, "huge-pages");
-        (void)kill(getppid(), SIGUSR1);
-        while (read(ends_of_pipe[0], &byte, 1) < 0 && errno == EINTR) {}
-        (void)change_huge_pages(-changed);
-        _exit(0);
-    }
-    (void)close(ends_of_pipe[0]);
-    pages->pipe = ends_of_pipe[1];
-    int signal_number;
-    sigset_t ready;
-    (void)sigemptyset(&ready);
-    (void)sigaddset(&ready, SIGUSR1);
-    if (pages->keeper > 0)
-        (void)sigwait(&ready, &signal_number); /* blocked by main before */
+    (void)status;
+    (void)kind;
+    (void)place;
+    (void)remove(path);
+    return 0;
 }
 
-void machine_give_huge_pages_back(struct huge_pages *pages)
+static void remove_tree(const char *path)
 {
-    if (pages->pipe >= 0)
-        (void)close(pages->pipe);
-    if (pages->keeper > 0)
-        (void)waitpid(pages->keeper, NULL, 0);
+    (void)nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* Waits for the end of all who have the pipe's other end: this program, its workers and cells, however they end. */
+_Noreturn static void be_janitor(int begin, int end)
+{
+    char byte;
+    (void)setsid(); /* what is meant for the program's group is not for it */
+    (void)prctl(PR_SET_NAME, "janitor");
+    (void)close(end);
+    int changed = geteuid() == 0 ? change_huge_pages(HUGE_PAGES) : 0;
+    (void)kill(getppid(), SIGUSR1);
+    while (read(begin, &byte, 1) < 0 && errno == EINTR) {}
+    (void)change_huge_pages(-changed);
+    remove_tree(disk);
+    remove_tree(work);
+    _exit(0);
+}
+
+bool machine_prepare(struct janitor *janitor)
+{
+    const char *temporary = getenv("TMPDIR");
+    int pipe_ends[2], number;
+    sigset_t ready;
+    (void)snprintf(disk, sizeof disk, "%s/cove-conformance-%d", temporary && *temporary ? temporary : "/tmp",
+                   (int)getpid());
+    (void)snprintf(work, sizeof work, POSIX_DIRECTORY "/cove-conformance-%d", (int)getpid());
+    if (mkdir(disk, 0755) < 0 || mkdir(work, 0755) < 0 || pipe2(pipe_ends, O_CLOEXEC) < 0)
+        return false;
+    janitor->pid = fork();
+    if (janitor->pid == 0)
+        be_janitor(pipe_ends[0], pipe_ends[1]);
+    (void)close(pipe_ends[0]);
+    janitor->pipe = pipe_ends[1];
+    (void)sigemptyset(&ready);
+    (void)sigaddset(&ready, SIGUSR1);
+    return janitor->pid > 0 && sigwait(&ready, &number) == 0; /* blocked by main before */
+}
+
+void machine_clear(struct janitor *janitor)
+{
+    (void)close(janitor->pipe);
+    (void)waitpid(janitor->pid, NULL, 0);
 }
 
 /* ---- a worker's machine */
@@ -170,27 +193,25 @@ static void mount_huge(void)
                memory_figure("HugePages_Free") >= HUGE_PAGES;
 }
 
-bool machine_begin(void)
+/* One level deeper in `directory`. */
+static bool own_directory(char *directory, size_t size)
 {
-    const char *temporary = getenv("TMPDIR");
-    run_id = (int)getpid();
-    (void)snprintf(disk, sizeof disk, "%s/cove-conformance-%d", temporary && *temporary ? temporary : "/tmp", run_id);
-    if (mkdir(disk, 0700) < 0)
-        return false;
-    ours = take_machine();
-    if (ours)
-        mount_huge();
-    (void)snprintf(work, sizeof work, ours ? POSIX_DIRECTORY : POSIX_DIRECTORY "/cove-conformance-%d", run_id);
-    return ours ? unsetenv("COVE_DIR") == 0 : mkdir(work, 0700) == 0 && setenv("COVE_DIR", work, 1) == 0;
+    size_t length = strlen(directory);
+    (void)snprintf(directory + length, size - length, "/%d", run_id);
+    return mkdir(directory, 0755) == 0;
 }
 
-void machine_end(void)
+bool machine_begin(void)
 {
-    if (*huge && umount2(huge, MNT_DETACH) == 0)
-        (void)rmdir(huge);
-    (void)rmdir(disk);
+    run_id = (int)getpid();
+    if (!own_directory(disk, sizeof disk))
+        return false;
+    ours = take_machine();
     if (!ours)
-        (void)rmdir(work);
+        return own_directory(work, sizeof work) && setenv("COVE_DIR", work, 1) == 0;
+    mount_huge();
+    (void)snprintf(work, sizeof work, "%s", POSIX_DIRECTORY);
+    return unsetenv("COVE_DIR") == 0;
 }
 
 /* ---- a cell's machine */
@@ -257,29 +278,36 @@ static void sweep_directory(struct sweep *sweep, const char *directory)
         (void)closedir(entries);
 }
 
-static void sweep_sysv(struct sweep *sweep)
+static void sweep_memory(struct sweep *sweep, int id, unsigned key)
+{
+    if (id < 0)
+        return;
+    (void)shmctl(id, IPC_RMID, NULL);
+    (void)snprintf(sweep->what, sweep->size, "System V segment with key %#x", key);
+    sweep->count++;
+}
+
+/* All there are, or where others have some, that of the cell's key. */
+static void sweep_sysv(struct sweep *sweep, int key)
 {
     struct shm_info info;
+    struct shmid_ds books;
+    if (!ours && key != 0)
+        sweep_memory(sweep, shmget(key, 0, 0), (unsigned)key);
     int last = ours ? shmctl(0, SHM_INFO, (struct shmid_ds *)(void *)&info) : -1;
     for (int index = 0; index <= last; index++) {
-        struct shmid_ds books;
         int id = shmctl(index, SHM_STAT, &books);
-        if (id < 0)
-            continue;
-        (void)shmctl(id, IPC_RMID, NULL);
-        (void)snprintf(sweep->what, sweep->size, "System V segment with key %#x",
-                       (unsigned)books.shm_perm.__key); /* glibc's and musl's name for it */
-        sweep->count++;
+        sweep_memory(sweep, id, id < 0 ? 0 : (unsigned)books.shm_perm.__key); /* glibc's and musl's name for it */
     }
 }
 
-unsigned machine_sweep(char *what, size_t size)
+unsigned machine_sweep(int key, char *what, size_t size)
 {
     struct sweep sweep = {.what = what, .size = size};
     sweep_directory(&sweep, work);
     sweep_directory(&sweep, disk);
     if (has_huge)
         sweep_directory(&sweep, huge);
-    sweep_sysv(&sweep);
+    sweep_sysv(&sweep, key);
     return sweep.count;
 }

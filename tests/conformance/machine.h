@@ -5,20 +5,21 @@
 
 #include "conformance.h"
 
-struct huge_pages {
-    pid_t keeper; /* gives back what was reserved, when the pipe ends */
+/* A process that puts the machine back as it was, however this program ends. */
+struct janitor {
+    pid_t pid;
     int pipe;
 };
 
-/* SIGUSR1 must be blocked: the keeper tells by it that the pages are there. */
-void machine_reserve_huge_pages(struct huge_pages *pages);
-void machine_give_huge_pages_back(struct huge_pages *pages);
+/* Directories, and huge pages where this user may have some. SIGUSR1 must be blocked: the janitor tells by it that
+ * they are there. False, with errno, where directories cannot be made. */
+bool machine_prepare(struct janitor *janitor);
+void machine_clear(struct janitor *janitor); /* after the end of all workers */
 
 /* This process, and those that it starts, get directories, and where that is allowed a machine, of their own. */
 bool machine_begin(void);
-void machine_end(void);
 
 /* Remove what a cell left: files, System V segments. Returns how many; `what` names one. */
-unsigned machine_sweep(char *what, size_t size);
+unsigned machine_sweep(int key, char *what, size_t size);
 
 #endif

@@ -183,6 +183,48 @@ static void replace(struct subject *s)
     region_leave(s, region_open(s, 0));
 }
 
+static uint64_t new_size(const struct subject *s)
+{
+    return s->page_bytes + 2 * SIZE_BYTES;
+}
+
+static void replace_by_new(struct subject *s)
+{
+    uint64_t size = new_size(s);
+    char *bytes = malloc(size);
+    CHECK(bytes);
+    memset(bytes, 'n', size);
+    EQUAL(0, cove_region_replace(s->other, bytes, size, NULL));
+    free(bytes);
+}
+
+/* All of the old bytes, or all of the new ones. */
+static bool is_old_or_new(const struct subject *s, const struct figures *figures)
+{
+    bool is_new = figures->size_bytes >= new_size(s);
+    uint64_t size = is_new ? new_size(s) : SIZE_BYTES, same = 0;
+    char *bytes = malloc(size);
+    CHECK(bytes);
+    bool is_read = foreign_read(s, bytes, size);
+    while (same < size && bytes[same] == (is_new ? 'n' : 'o'))
+        same++;
+    free(bytes);
+    return is_read && same == size;
+}
+
+/* At each system call of who replaces it, the name leads to one of the two. */
+static void replace_in_one_step(struct subject *s)
+{
+    if (cove_supports(s->other, COVE_CAN_REPLACE) != 1)
+        NOT_HERE();
+    cove_region *old = region_make(s, SIZE_BYTES);
+    memset(cove_region_data(old), 'o', SIZE_BYTES);
+    struct watched watched = watch_maker(s, replace_by_new, is_old_or_new);
+    CHECK(watched.absent == 0 && watched.half == 0 && watched.whole > 0);
+    EQUAL(0, cove_region_close(old));
+    region_leave(s, region_open(s, 0));
+}
+
 static void sync_it(struct subject *s)
 {
     cove_region *region = region_make(s, SIZE_BYTES);
@@ -225,7 +267,8 @@ static void used_by_others(struct subject *s)
     region_leave(s, region);
 }
 
-/* A segment under that name is opened as a region to look at alone, and not replaced; removing it asks its members. */
+/* A segment under that name is opened as a region to look at alone, and neither replaced
+ * nor removed as one: its members have a say. */
 static void segment_under_it(struct subject *s)
 {
     cove_region *region = NULL;
@@ -239,7 +282,7 @@ static void segment_under_it(struct subject *s)
     CHECK(memcmp(cove_region_data(region), "Covegt1", 7) == 0);
     EQUAL(0, cove_region_close(region));
     CHECK(cove_region_replace(s->other, "x", 1, NULL) < 0 && *cove_last_error());
-    CHECK(cove_region_unlink(s->other, 0) == (subject_named(s) ? -EBUSY : -EOPNOTSUPP));
+    SAYS(COVE_ETYPE, "cove_unlink", cove_region_unlink(s->other, 0));
     segment_leave(s, segment);
 }
 
@@ -279,6 +322,7 @@ static const struct row table[] = {
     {"region.look", look, NO_FEATURE},
     {"region.look-attachments", look_at_attachments, NO_FEATURE},
     {"region.replace", replace, COVE_CAN_REPLACE},
+    {"region.replace-in-one-step", replace_in_one_step, NO_FEATURE},
     {"region.sync", sync_it, COVE_CAN_SYNC},
     {"region.made-by-others", made_by_others, NO_FEATURE},
     {"region.used-by-others", used_by_others, NO_FEATURE},

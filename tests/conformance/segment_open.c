@@ -133,8 +133,24 @@ static void two_names(struct subject *s)
         EQUAL(1, cove_segment_members(segment, members, 4));
         EQUAL(0, cove_close(same));
     }
-    CHECK(which > 0);
+    CHECK(which > 0 && subject_alias(s, 0, alias));
+    CHECK(run_other("segment", alias, "1") == 0 && run_other("segment", s->other, "2") == 0);
     segment_leave(s, segment);
+}
+
+/* What hugetry: made of normal pages, or somebody else by the plain name, is what hugetry: opens. */
+static void other_form(struct subject *s)
+{
+    cove_segment *plain = NULL, *same = NULL;
+    if (strcmp(s->backend->label, "hugetry") != 0)
+        NOT_HERE();
+    EQUAL(COVE_CREATED, cove_open(&plain, strchr(s->name, ':') + 1, &small));
+    EQUAL(0, cove_open(&same, s->name, &small));
+    CHECK(same == plain);
+    EQUAL(0, cove_close(same));
+    EQUAL(0, cove_close(plain));
+    EQUAL(0, cove_unlink(s->name, 0));
+    EQUAL(-ENOENT, cove_unlink(strchr(s->name, ':') + 1, 0));
 }
 
 /* Memory of somebody else's under that name: told, and left alone, also where removing it is asked for. */
@@ -142,11 +158,14 @@ static void foreign_bytes(struct subject *s)
 {
     struct cove_segment_info info;
     struct figures figures;
+    char maker[24] = "";
     cove_segment *segment = NULL;
     foreign_make(s, 65536);
     uint8_t *bytes = foreign_map(s, 65536);
     memset(bytes, 'x', 65536);
-    EQUAL(COVE_ENOTCOVE, cove_open(&segment, s->other, &small));
+    if (s->backend->kind == KIND_SYSV)
+        (void)snprintf(maker, sizeof maker, "pid %d", (int)getpid());
+    SAYS(COVE_ENOTCOVE, maker, cove_open(&segment, s->other, &small)); /* of a System V key: whose it is */
     EQUAL(COVE_ENOTCOVE, cove_stat(s->other, &info));
     if (subject_named(s))
         EQUAL(COVE_ENOTCOVE, cove_unlink(s->other, 0));
@@ -217,6 +236,7 @@ static const struct row table[] = {
     {"segment.last-out-killed", last_out_killed, NO_FEATURE},
     {"segment.one-handle", one_handle, NO_FEATURE},
     {"segment.two-names", two_names, NO_FEATURE},
+    {"segment.other-form", other_form, NO_FEATURE},
     {"segment.foreign-bytes", foreign_bytes, NO_FEATURE},
     {"segment.foreign-zeros", foreign_zeros, NO_FEATURE},
     {"segment.bad-sizes", bad_sizes, NO_FEATURE},

@@ -1,7 +1,8 @@
 /* table.c - verdicts by case and backend: read, print, compare.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * A table is text: a line of columns, which begins with "case", then a line a case. Lines that begin with '#' say why. */
+ * A table is text: a line of columns, which begins with "case", then a line a case. Lines that begin with '#' say
+ * why. */
 #include "table.h"
 
 #define LINE_BYTES 1024

@@ -25,8 +25,8 @@ void table_print(const struct table *table, FILE *to);
 typedef void table_tell(const char *row, const char *column, const char *expected, const char *found);
 unsigned table_compare(const struct table *expected, const struct table *found, bool part, table_tell *tell);
 
-/* Can the comparison fail? Changes each cell of a copy of `expected`, one at a time and in both directions, takes rows
- * and columns away, and counts the changes that table_compare(changed, expected) does not report as exactly what
+/* Can the comparison fail? Changes each cell of a copy of `expected`, one at a time and in both directions, takes
+ * rows and columns away, and counts the changes that table_compare(changed, expected) does not report as exactly what
  * they are. */
 unsigned table_blind_spots(const struct table *expected);
 

@@ -10,7 +10,8 @@ struct watched {
     unsigned absent, half, whole;
 };
 
-/* Run `make` in a child under ptrace, and look for the subject with plain system calls before and after each of its. */
+/* Run `make` in a child under ptrace, and look for the subject with plain system calls before and after each of
+ * its own. */
 struct watched watch_maker(struct subject *subject, void (*make)(struct subject *subject),
                            bool (*is_whole)(const struct subject *subject, const struct figures *figures));
 
