@@ -6,12 +6,12 @@
  * that the process had, just as if we were not there: called with the same arguments, and a default action is put
  * back and met by the same access again. A handler that the process sets later takes ours away; whoever asks again
  * (fault_guard is cheap to repeat) puts ours before it. Should that one then call ours, as what was there before it,
- * the circle is seen (`passing_at`) and ends in the default action. A handler may also leave by siglongjmp: so what
- * is remembered is where on the stack we passed on, which is stale as soon as the stack is shorter again. */
+ * the circle is seen and ends in the default action: what we pass on is marked in the siginfo itself, which the system
+ * makes anew for each signal. (A mark anywhere else would outlive a handler that leaves by siglongjmp.) */
 #include "os/os_linux.h"
 
 #include <errno.h>
-#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -73,13 +73,13 @@ uint64_t covei_linux_page_bytes(void)
 
 /* ---- SIGBUS */
 
-#define CIRCLE_BYTES 65536u /* of stack between two passings of one circle, at most */
+#define PASSED_ON 0x436f7665 /* in si_errno, which the system leaves 0 for this signal */
 
-static pthread_mutex_t guard_mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the writing of what follows */
+static _Atomic int32_t writer; /* the process that writes what follows; 0: none. A child inherits its parent's */
 static struct sigaction before[2]; /* two, so that a handler that runs never sees one half written */
+static _Atomic bool spent[2]; /* it was for once (SA_RESETHAND), and it was called */
 static _Atomic int before_now; /* which of them counts; release and acquire: it is whole */
 static bool (*_Atomic asked)(void *address);
-static _Thread_local uintptr_t passing_at __attribute__((tls_model("initial-exec"))); /* 0: nowhere */
 
 static void default_action(void)
 {
@@ -91,27 +91,27 @@ static void default_action(void)
 
 static void pass_on(int number, siginfo_t *info, void *context)
 {
-    struct sigaction *next = &before[atomic_load_explicit(&before_now, memory_order_acquire)];
+    int now = atomic_load_explicit(&before_now, memory_order_acquire);
+    struct sigaction *next = &before[now];
     bool is_default = !(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_DFL;
     bool is_ignored = !(next->sa_flags & SA_SIGINFO) && next->sa_handler == SIG_IGN;
     bool sent = info->si_code <= 0; /* by kill or sigqueue: no access will bring it again */
     if (is_ignored && sent)
         return;
-    uintptr_t outer = passing_at, here = (uintptr_t)&outer; /* stacks grow downwards */
-    if (is_default || is_ignored ||
-        (outer != 0 && here < outer &&
-         outer - here < CIRCLE_BYTES)) { /* the system does not let a fault be ignored either */
+    /* The system does not let a fault be ignored either. relaxed: one of two threads gets it, whichever. */
+    if (is_default || is_ignored || info->si_errno == PASSED_ON ||
+        ((unsigned)next->sa_flags & SA_RESETHAND &&
+         atomic_exchange_explicit(&spent[now], true, memory_order_relaxed))) {
         default_action();
         if (sent)
             (void)raise(number);
         return;
     }
-    passing_at = here;
+    info->si_errno = PASSED_ON;
     if (next->sa_flags & SA_SIGINFO)
         next->sa_sigaction(number, info, context);
     else
         next->sa_handler(number);
-    passing_at = outer;
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -123,10 +123,16 @@ static void on_fault(int number, siginfo_t *info, void *context)
     errno = saved;
 }
 
+static bool is_ours(const struct sigaction *action)
+{
+    return action->sa_flags & SA_SIGINFO && action->sa_sigaction == on_fault;
+}
+
 static int put_before(const struct sigaction *current)
 {
     int next = !atomic_load_explicit(&before_now, memory_order_relaxed);
     before[next] = *current;
+    atomic_store_explicit(&spent[next], false, memory_order_relaxed);
     atomic_store_explicit(&before_now, next, memory_order_release);
     struct sigaction action;
     memset(&action, 0, sizeof action);
@@ -137,16 +143,32 @@ static int put_before(const struct sigaction *current)
     return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
 }
 
+/* Not a mutex: a child that was forked while a thread of its parent had it would wait for ever. */
+static void become_writer(void)
+{
+    int32_t self = (int32_t)getpid(), other = 0;
+    while (!atomic_compare_exchange_weak_explicit(&writer, &other, self, memory_order_acquire, memory_order_relaxed)) {
+        if (other == self) {
+            (void)sched_yield();
+            other = 0;
+        }
+    }
+}
+
 int covei_linux_fault_guard(bool (*ours)(void *address))
 {
     struct sigaction current;
     int result = 0;
-    (void)pthread_mutex_lock(&guard_mutex);
+    if (sigaction(SIGBUS, NULL, &current) < 0)
+        return -errno;
+    if (is_ours(&current) && atomic_load_explicit(&asked, memory_order_acquire) == ours)
+        return 0;
+    become_writer();
     atomic_store_explicit(&asked, ours, memory_order_release);
     if (sigaction(SIGBUS, NULL, &current) < 0)
         result = -errno;
-    else if (!(current.sa_flags & SA_SIGINFO) || current.sa_sigaction != on_fault)
+    else if (!is_ours(&current))
         result = put_before(&current);
-    (void)pthread_mutex_unlock(&guard_mutex);
+    atomic_store_explicit(&writer, 0, memory_order_release);
     return result;
 }

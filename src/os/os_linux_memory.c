@@ -115,16 +115,20 @@ int covei_linux_huge_directory(char *path, size_t path_bytes)
     return result;
 }
 
+#define DESCRIPTORS_MAX 253u /* in one message: SCM_MAX_FD of Linux */
+
+/* Room for all that one message can bring: a socket may be set to give the sender's credentials too (SO_PASSCRED), and
+ * others may send more than one descriptor, each of which would be open here, unknown. */
 union control {
     struct cmsghdr align;
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
 };
 
-static struct msghdr message(struct iovec *byte, union control *control)
+static struct msghdr message(struct iovec *byte, union control *control, size_t control_bytes)
 {
     memset(control, 0, sizeof *control);
     return (struct msghdr){
-        .msg_iov = byte, .msg_iovlen = 1, .msg_control = control->bytes, .msg_controllen = sizeof control->bytes};
+        .msg_iov = byte, .msg_iovlen = 1, .msg_control = control->bytes, .msg_controllen = control_bytes};
 }
 
 int covei_linux_fd_send(int socket, int file)
@@ -132,7 +136,7 @@ int covei_linux_fd_send(int socket, int file)
     char mark = 'F'; /* a descriptor travels with at least one byte */
     union control control;
     struct iovec byte = {&mark, 1};
-    struct msghdr header = message(&byte, &control);
+    struct msghdr header = message(&byte, &control, CMSG_SPACE(sizeof file));
     struct cmsghdr *part = CMSG_FIRSTHDR(&header);
     part->cmsg_level = SOL_SOCKET;
     part->cmsg_type = SCM_RIGHTS;
@@ -145,28 +149,45 @@ int covei_linux_fd_send(int socket, int file)
     return sent < 0 ? -errno : 0;
 }
 
+/* The only descriptor that came; -1: none, or several, which are closed. */
+static int only_descriptor(struct msghdr *header, unsigned *count)
+{
+    int file = -1, all[DESCRIPTORS_MAX];
+    *count = 0;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t files = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        memcpy(all, CMSG_DATA(part), files * sizeof(int));
+        for (size_t i = 0; i < files; i++, (*count)++) {
+            if (files == 1)
+                file = all[i];
+            else
+                (void)close(all[i]);
+        }
+    }
+    return file;
+}
+
 int covei_linux_fd_receive(int socket)
 {
     char mark = 0;
     union control control;
     struct iovec byte = {&mark, 1};
-    struct msghdr header = message(&byte, &control);
-    ssize_t count;
+    struct msghdr header = message(&byte, &control, sizeof control.bytes);
+    ssize_t got;
     do
-        count = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
-    while (count < 0 && errno == EINTR);
-    if (count < 0)
+        got = recvmsg(socket, &header, MSG_CMSG_CLOEXEC);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
         return -errno;
-    const struct cmsghdr *part = CMSG_FIRSTHDR(&header);
-    if (header.msg_flags & MSG_CTRUNC && (!part || part->cmsg_len < CMSG_LEN(sizeof(int))))
-        return -EMFILE; /* it came, there was no number for it, and the kernel dropped it */
-    if (!part || part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS ||
-        part->cmsg_len != CMSG_LEN(sizeof(int)))
-        return count == 0 ? -ENODATA : -EPROTO;
-    int file;
-    memcpy(&file, CMSG_DATA(part), sizeof file);
-    if (mark == 'F')
+    unsigned count = 0;
+    int file = only_descriptor(&header, &count);
+    if (file >= 0 && mark == 'F')
         return file;
-    (void)close(file);
-    return -EPROTO;
+    if (file >= 0)
+        (void)close(file);
+    if (count == 0 && header.msg_flags & MSG_CTRUNC)
+        return -EMFILE; /* it came, there was no number for it, and the kernel dropped it */
+    return got == 0 && count == 0 ? -ENODATA : -EPROTO;
 }

@@ -89,6 +89,8 @@ int covei_file_find(struct covei_region *region, const struct covei_place *place
 
 /* ---- building */
 
+#define ATTEMPTS 100 /* to find a name that nobody has */
+
 /* Nameless files can be made, but not be named: there is no /proc, or a sandbox forbids it. */
 static _Atomic bool nameless_is_no_use;
 
@@ -104,19 +106,26 @@ static int lock_and_look(struct covei_building *building)
     return result;
 }
 
-/* I2: under a name of its own. The process and thread number make it unique among the living; a dead one's file is
- * skipped. */
-static int build_named(struct covei_building *building, const struct covei_place *place)
+/* I2: a name of its own. The thread's number and the time make it unique among the living; a dead one's is skipped. */
+static int name_for_now(struct covei_building *building, const struct covei_place *place, int attempt)
 {
     char directory[COVEI_PATH_MAX];
     covei_place_directory(place, directory);
+    int length = snprintf(building->path, sizeof building->path, "%s/" COVEI_DEBRIS_PREFIX "%d-%" PRIx64 "-%d",
+                          directory, (int)covei_os->thread_id(), (uint64_t)covei_os->now(), attempt);
+    if (length >= 0 && (size_t)length < sizeof building->path)
+        return 0;
+    building->path[0] = '\0';
+    return -ENAMETOOLONG;
+}
+
+static int build_named(struct covei_building *building, const struct covei_place *place)
+{
     int result = -EAGAIN;
-    for (int attempt = 0; attempt < 100 && (result == -EAGAIN || result == -EEXIST); attempt++) {
-        int length = snprintf(building->path, sizeof building->path, "%s/" COVEI_DEBRIS_PREFIX "%d-%" PRIx64 "-%d",
-                              directory, (int)covei_os->thread_id(), (uint64_t)covei_os->now(), attempt);
-        if (length < 0 || (size_t)length >= sizeof building->path)
-            return covei_error(-ENAMETOOLONG, "%s: its directory is too long a path", place->name);
-        result = covei_os->file_make(building->path);
+    for (int attempt = 0; attempt < ATTEMPTS && (result == -EAGAIN || result == -EEXIST); attempt++) {
+        result = name_for_now(building, place, attempt);
+        if (result == 0)
+            result = covei_os->file_make(building->path);
         if (result < 0)
             continue;
         building->region.file = result;
@@ -230,26 +239,19 @@ int covei_file_publish(struct covei_building *building, const struct covei_place
  * its own for the moment between two calls; who is killed in that moment leaves debris. */
 int covei_file_replace(struct covei_building *building, const struct covei_place *place)
 {
-    if (!building->path[0]) {
-        char directory[COVEI_PATH_MAX];
-        covei_place_directory(place, directory);
-        int result = covei_os->lock_try(building->region.file, COVEI_DEBRIS_BYTE, true);
-        for (int attempt = 0; result == 0 && attempt < 100; attempt++) {
-            int length = snprintf(building->path, sizeof building->path, "%s/" COVEI_DEBRIS_PREFIX "%d-%" PRIx64 "-%d",
-                                  directory, (int)covei_os->thread_id(), (uint64_t)covei_os->now(), attempt);
-            result = length < 0 || (size_t)length >= sizeof building->path
-                         ? -ENAMETOOLONG
-                         : covei_os->file_publish(building->region.file, building->path);
-            if (result != -EEXIST)
-                break;
-            result = 0;
-        }
-        if (result < 0) {
+    int result = building->path[0] ? 0 : covei_os->lock_try(building->region.file, COVEI_DEBRIS_BYTE, true);
+    for (int attempt = 0; result == 0 && !building->path[0] && attempt < ATTEMPTS; attempt++) {
+        result = name_for_now(building, place, attempt);
+        if (result == 0)
+            result = covei_os->file_publish(building->region.file, building->path);
+        if (result < 0)
             building->path[0] = '\0';
-            return named(building, place, result);
-        }
+        if (result == -EEXIST)
+            result = 0; /* somebody's: another one */
     }
-    return named(building, place, covei_os->file_rename(building->path, place->path));
+    if (result == 0)
+        result = building->path[0] ? covei_os->file_rename(building->path, place->path) : -EEXIST;
+    return named(building, place, result);
 }
 
 void covei_file_abandon(struct covei_building *building, const struct covei_place *place)

@@ -7,21 +7,23 @@
  * private zeroed memory in the place of the mapping from the page of that access to the end, marks the mapping
  * broken, and lets the access be made again. So the program goes on, with bytes that are nobody else's, up to the
  * next call, which looks at the mark. The handler only reads this table and calls mmap, so it is async-signal-safe.
+ * There is no lock: a child that was forked while a thread of its parent held one would wait for it for ever.
  *
- * I1  An entry's `end` is not 0 exactly while it is in use, and is stored last. `begin` does not change meanwhile.
+ * I1  An entry's `end` is 0 while it is free, TAKEN while its taker fills it in, and stored last. `begin` does not
+ *     change while it is an end.
  * Edge B: begin and broken, end release -> end acquire (in the handler), begin. */
 #include "region/region.h"
 
 #include "base/error.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 
 #define PLACES 256u /* mappings that one process guards at once */
 
+#define TAKEN 1u /* below every address */
+
 static struct covei_guarded places[PLACES];
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards taking and leaving places */
 
 /* Threads may guard one mapping several times at once: each is told. */
 static bool ours(void *address)
@@ -59,6 +61,18 @@ bool covei_guard_wanted(uint32_t flags)
     return flags & COVE_GUARD || atomic_load_explicit(&guards_all, memory_order_relaxed);
 }
 
+static struct covei_guarded *take_place(void)
+{
+    for (uint32_t i = 0; i < PLACES; i++) {
+        uintptr_t nobody = 0;
+        /* acquire: whoever left it has done with it. */
+        if (atomic_compare_exchange_strong_explicit(&places[i].end, &nobody, TAKEN, memory_order_acquire,
+                                                    memory_order_relaxed))
+            return &places[i];
+    }
+    return NULL;
+}
+
 struct covei_guarded *covei_guard_begin(void *address, uint64_t size_bytes, uint64_t page_bytes, const char *name,
                                         void (*broke)(void *context), void *context, int *result)
 {
@@ -67,29 +81,31 @@ struct covei_guarded *covei_guard_begin(void *address, uint64_t size_bytes, uint
         (void)covei_error(*result, "%s: setting a handler for SIGBUS failed: %s", name, cove_strerror(*result));
         return NULL;
     }
-    struct covei_guarded *guarded = NULL;
-    (void)pthread_mutex_lock(&mutex);
-    for (uint32_t i = 0; i < PLACES && !guarded; i++)
-        if (atomic_load_explicit(&places[i].end, memory_order_relaxed) == 0) /* written under the mutex */
-            guarded = &places[i];
-    if (guarded) {
-        atomic_store_explicit(&guarded->broken, 0, memory_order_relaxed);
-        guarded->page = (uintptr_t)page_bytes;
-        guarded->broke = broke;
-        guarded->context = context;
-        atomic_store_explicit(&guarded->begin, (uintptr_t)address, memory_order_relaxed); /* ordered by the release */
-        atomic_store_explicit(&guarded->end, (uintptr_t)address + (uintptr_t)size_bytes, memory_order_release);
-    } else
+    struct covei_guarded *guarded = take_place();
+    if (!guarded) {
         *result = covei_error(-EMFILE, "%s: this process guards %u mappings already; close some first", name, PLACES);
-    (void)pthread_mutex_unlock(&mutex);
+        return NULL;
+    }
+    atomic_store_explicit(&guarded->broken, 0, memory_order_relaxed);
+    guarded->page = (uintptr_t)page_bytes;
+    guarded->broke = broke;
+    guarded->context = context;
+    atomic_store_explicit(&guarded->begin, (uintptr_t)address, memory_order_relaxed); /* ordered by the release */
+    atomic_store_explicit(&guarded->end, (uintptr_t)address + (uintptr_t)size_bytes, memory_order_release);
     return guarded;
 }
 
 void covei_guard_end(struct covei_guarded *guarded)
 {
-    if (!guarded)
-        return;
-    (void)pthread_mutex_lock(&mutex);
-    atomic_store_explicit(&guarded->end, 0, memory_order_release);
-    (void)pthread_mutex_unlock(&mutex);
+    if (guarded)
+        atomic_store_explicit(&guarded->end, 0, memory_order_release);
+}
+
+void covei_guard_end_of(const void *address)
+{
+    for (uint32_t i = 0; i < PLACES; i++)
+        /* relaxed: nobody else takes or leaves places of a mapping that is just closed. */
+        if (atomic_load_explicit(&places[i].end, memory_order_acquire) > TAKEN &&
+            atomic_load_explicit(&places[i].begin, memory_order_relaxed) == (uintptr_t)address)
+            covei_guard_end(&places[i]);
 }

@@ -51,6 +51,19 @@ static int truncated(const struct cove_region *region, uint64_t now_bytes)
                        region->place.name, now_bytes, region->offset, region->offset + region->length);
 }
 
+/* A guarded access met the truncation: what is mapped is private in part, however long the file is now. */
+static bool is_broken(const struct cove_region *region)
+{
+    struct covei_guarded *guarded = atomic_load_explicit(&region->guarded, memory_order_acquire);
+    return guarded && atomic_load_explicit(&guarded->broken, memory_order_acquire) != 0;
+}
+
+static int tell_broken(const struct cove_region *region)
+{
+    struct covei_region_stat stat;
+    return truncated(region, region->region.backend->stat(&region->region, &stat) == 0 ? stat.size_bytes : 0);
+}
+
 int cove_region_stat(cove_region *region, struct cove_region_info *info)
 {
     struct covei_region_stat stat;
@@ -62,7 +75,8 @@ int cove_region_stat(cove_region *region, struct cove_region_info *info)
     info->data = region->data;
     info->offset = region->offset;
     info->length_bytes = region->length;
-    return stat.size_bytes < region->offset + region->length ? truncated(region, stat.size_bytes) : 0;
+    return is_broken(region) || stat.size_bytes < region->offset + region->length ? truncated(region, stat.size_bytes)
+                                                                                  : 0;
 }
 
 /* ---- by name */
@@ -299,7 +313,7 @@ static int find_range(const cove_region *region, uint64_t offset, uint64_t *leng
     if (*length == 0)
         *length = region->length - offset;
     *begin = region->data + offset;
-    return 0;
+    return is_broken(region) ? tell_broken(region) : 0;
 }
 
 int cove_region_sync(cove_region *region, uint64_t offset, uint64_t length_bytes)
@@ -381,9 +395,7 @@ int cove_region_guard(cove_region *region, cove_region_access *access, void *con
         covei_guard_end(guarded);
     if (!broken)
         return result;
-    struct covei_region_stat stat;
-    uint64_t now = region->region.backend->stat(&region->region, &stat) == 0 ? stat.size_bytes : 0;
-    return truncated(region, now);
+    return tell_broken(region);
 }
 
 int cove_region_fd(const cove_region *region)

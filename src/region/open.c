@@ -150,7 +150,8 @@ static int create(struct cove_region *handle, const struct cove_region_options *
 
 static void unmap(struct cove_region *handle)
 {
-    covei_guard_end(atomic_load_explicit(&handle->guarded, memory_order_acquire));
+    if (handle->mapped)
+        covei_guard_end_of(handle->mapped);
     if (handle->mapped)
         handle->region.backend->unmap(handle->mapped, handle->mapped_bytes);
     atomic_store_explicit(&handle->guarded, NULL, memory_order_relaxed); /* nobody may use it any more */

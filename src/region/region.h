@@ -187,6 +187,8 @@ struct covei_guarded {
 struct covei_guarded *covei_guard_begin(void *address, uint64_t size_bytes, uint64_t page_bytes, const char *name,
                                         void (*broke)(void *context), void *context, int *result);
 void covei_guard_end(struct covei_guarded *guarded);
+/* All that guard the mapping at that address, before it goes: an access may have been left by a jump. */
+void covei_guard_end_of(const void *address);
 bool covei_guard_wanted(uint32_t flags); /* by COVE_GUARD, or cove_guard_all */
 
 #endif
