@@ -174,14 +174,17 @@ static int open_once(struct cove_region *handle, const struct cove_region_option
     return result;
 }
 
-/* Somebody may be faster, again and again: -EEXIST although nobody asked to be first. */
+/* Somebody may be faster, again and again: -EEXIST although nobody asked to be first. -EAGAIN: another way of naming is
+ * to be tried. */
 static int open_place(struct cove_region *handle, const struct cove_region_options *options, int64_t deadline)
 {
-    int result;
-    while ((result = open_once(handle, options)) == -EEXIST && !(options->flags & COVE_EXCLUSIVE) &&
-           covei_wait_left(deadline) > 0)
+    for (;;) {
+        int result = open_once(handle, options);
+        bool again = result == -EAGAIN || (result == -EEXIST && !(options->flags & COVE_EXCLUSIVE));
+        if (!again || covei_wait_left(deadline) == 0)
+            return result;
         covei_os->nap(NAP_NS);
-    return result;
+    }
 }
 
 int covei_choose(struct covei_place *place, int64_t deadline, covei_choice *open, void *context, bool may_create)
