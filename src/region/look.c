@@ -215,7 +215,7 @@ static int build_new(struct covei_building *building, const struct covei_place *
                      uint64_t size_bytes)
 {
     const struct covei_backend *backend = covei_backend_of(place);
-    int result = covei_region_build(building, place, size_bytes);
+    int result = covei_region_build(building, place, size_bytes, 0600);
     if (result < 0)
         return result;
     if (size_bytes > 0)

@@ -128,7 +128,8 @@ static int create(struct cove_region *handle, const struct cove_region_options *
         return covei_error(-EINVAL, "%s: the part does not lie in the %" PRIu64 " bytes of the whole", place->name,
                            options->size_bytes);
     struct covei_building building;
-    int result = covei_region_build(&building, place, options->size_bytes);
+    int result = covei_region_build(&building, place, options->size_bytes,
+                                    options->mode && !options->group ? options->mode : 0600);
     if (result < 0)
         return result;
     handle->region = building.region;

@@ -38,11 +38,12 @@ int covei_region_find(struct covei_region *region, const struct covei_place *pla
     return region->backend->find(region, place, flags);
 }
 
-int covei_region_build(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes)
+int covei_region_build(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes,
+                       uint32_t mode)
 {
     building->region = nothing(place);
     building->path[0] = '\0';
-    building->locked = false;
+    building->mode = mode;
     return building->region.backend->build(building, place, size_bytes);
 }
 

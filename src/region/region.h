@@ -30,7 +30,7 @@ struct covei_region {
 struct covei_building {
     struct covei_region region;
     char path[COVEI_PATH_MAX]; /* of a temporary file; "" where there is none */
-    bool locked; /* System V: the life-cycle byte is ours */
+    uint32_t mode; /* System V: the rights that it is made with; files get theirs just before the name */
 };
 
 struct covei_region_stat {
@@ -90,7 +90,9 @@ static inline bool covei_can(const struct covei_backend *backend, enum cove_feat
 /* The backend of a place; of a HUGETRY one NULL, since it has to be chosen first. */
 const struct covei_backend *covei_backend_of(const struct covei_place *place);
 int covei_region_find(struct covei_region *region, const struct covei_place *place, uint32_t flags);
-int covei_region_build(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes);
+/* `mode`: the rights that it will have; where it has a name from its first moment, it has them from then on too. */
+int covei_region_build(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes,
+                       uint32_t mode);
 void covei_region_close(struct covei_region *region);
 /* Set the group, where `group` is not NULL, and the mode. With a sentence. */
 int covei_region_give(const struct covei_region *region, const struct covei_place *place, uint32_t mode,

@@ -30,6 +30,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define ROUNDS 100 /* of finding it removed while its byte was waited for */
+
 enum side_phase { SIDE_NONE = 0, SIDE_BUILDING = 1, SIDE_READY = 2 };
 
 struct side_record {
@@ -114,7 +116,9 @@ static int explain_make(int result, const struct covei_place *place, uint64_t si
 
 static int build_raw(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes)
 {
-    int result = covei_os->shm_make(place->key, size_bytes, 0600, &building->region.system_id);
+    /* Without rights of our own we could not fill it. */
+    uint32_t mode = (building->mode & 0600) == 0600 ? building->mode : 0600;
+    int result = covei_os->shm_make(place->key, size_bytes, mode, &building->region.system_id);
     if (result < 0)
         return explain_make(result, place, size_bytes);
     building->region.device = UINT64_MAX;
@@ -339,7 +343,7 @@ static int refuse_clash(const struct covei_place *place, const struct side_recor
                        place->name, place->key, record->name);
 }
 
-static int find(struct covei_region *region, const struct covei_place *place, uint32_t flags)
+static int find_once(struct covei_region *region, const struct covei_place *place, uint32_t flags)
 {
     struct side_record record;
     int id = 0, file = covei_os->file_open(place->path, flags & COVE_READONLY ? COVEI_OPEN_READ : COVEI_OPEN_WRITE);
@@ -357,6 +361,8 @@ static int find(struct covei_region *region, const struct covei_place *place, ui
         result = read_side(file, place, &record);
     while (result == 0 && !looking) {
         result = covei_life_cycle_lock(file, place->name, exclusive, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+        if (result == 0 && !is_named(file, place))
+            result = -EAGAIN; /* removed, and perhaps made anew, while we waited */
         if (result == 0)
             result = read_side(file, place, &record);
         if (result < 0 || record.phase != SIDE_BUILDING || exclusive)
@@ -379,6 +385,15 @@ static int find(struct covei_region *region, const struct covei_place *place, ui
     else
         region->system_id = id;
     return result;
+}
+
+static int find(struct covei_region *region, const struct covei_place *place, uint32_t flags)
+{
+    int result = -EAGAIN;
+    for (int round = 0; result == -EAGAIN && round < ROUNDS; round++)
+        result = find_once(region, place, flags);
+    return result == -EAGAIN ? covei_error(COVE_EREMOVED, "%s: it is removed and made again all the time", place->name)
+                             : result;
 }
 
 /* Nothing came of it. Under the byte, which goes with the descriptor. */
@@ -426,7 +441,6 @@ static int build(struct covei_building *building, const struct covei_place *plac
     int result = take_side(building, place, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
     if (result < 0)
         return result;
-    building->locked = true;
     clear_dead_build(building->region.file, place);
     int id = 0;
     if (covei_os->shm_find(place->key, &id) == 0)

@@ -119,7 +119,7 @@ int covei_segment_build(struct cove_segment *segment, const struct cove_options 
     if (result < 0)
         return result;
     struct covei_building building;
-    result = covei_region_build(&building, &segment->place, sizes.size_bytes);
+    result = covei_region_build(&building, &segment->place, sizes.size_bytes, 0600);
     if (result < 0)
         return result;
     segment->region = building.region;

@@ -131,7 +131,7 @@ static void sync_names(const struct covei_place *place)
     (void)covei_os->directory_sync(directory); /* without it a power cut may bring back the name's old file */
 }
 
-/* On the disk, with the rights of the original, under its name. */
+/* On the disk, with the rights of the original. */
 static int finish_file(struct covei_building *building, const struct covei_place *place,
                        const struct covei_region *original)
 {
@@ -143,11 +143,34 @@ static int finish_file(struct covei_building *building, const struct covei_place
         result = covei_os->file_set_mode(building->region.file, stat.mode & 0777);
     if (result == 0)
         result = covei_os->file_sync(building->region.file);
-    if (result < 0)
-        return explain_sync(result, place->name);
-    result = covei_file_replace(building, place);
+    return result < 0 ? explain_sync(result, place->name) : 0;
+}
+
+static int name_file(struct covei_building *building, const struct covei_place *place)
+{
+    int result = covei_file_replace(building, place);
     if (result == 0)
         sync_names(place);
+    return result;
+}
+
+/* The copy gets its name only while the segment has its own: under the life-cycle byte, through a description that is
+ * nobody else's. A copy of a removed segment would be taken for one of the next segment of that name. */
+static int name_copy(struct cove_segment *segment, struct covei_building *building, const struct covei_place *synced,
+                     int64_t deadline)
+{
+    struct covei_region named;
+    int result = covei_region_find(&named, &segment->place, COVE_ANY_OWNER);
+    if (result < 0)
+        return result;
+    result = covei_life_cycle_lock(named.file, segment->name, true, deadline);
+    if (result == 0 && (named.inode != segment->region.inode || !named.backend->leads_to(&named, &segment->place) ||
+                        atomic_load_explicit(&segment->header->state, memory_order_acquire) != COVEI_SEGMENT_READY))
+        result = covei_error(COVE_EREMOVED, "%s: it was removed, and what is removed needs no copy", segment->name);
+    if (result == 0)
+        result = name_file(building, synced);
+    covei_life_cycle_unlock(named.file); /* a child forked meanwhile may have a copy of the descriptor */
+    covei_region_close(&named);
     return result;
 }
 
@@ -228,10 +251,10 @@ static int copy_parts(struct cove_segment *segment, int file)
         result = write_bytes(file, segment->name, segment->base + segment->heap_at, size - segment->heap_at,
                              segment->heap_at);
     /* D2. In the copy alone: the gate is open, and it is clean. */
-    uint64_t open_gate = 0;
+    uint64_t open_locks[2] = {0, 0}; /* gate_lock, sync_lock */
     uint32_t clean = 1;
     if (result == 0)
-        result = write_bytes(file, segment->name, &open_gate, sizeof open_gate,
+        result = write_bytes(file, segment->name, open_locks, sizeof open_locks,
                              offsetof(struct covei_header_shm, gate_lock));
     return result < 0
                ? result
@@ -254,33 +277,48 @@ static int copy_quiet(struct covei_lane *worker, int file, int64_t deadline)
     return result;
 }
 
+/* One at a time, from the copy to its name: an older copy must not replace a younger one. */
+static int make_copy(struct covei_lane *worker, const struct covei_place *synced, int64_t deadline)
+{
+    struct cove_segment *segment = worker->segment;
+    struct covei_building building;
+    int result = begin_file(&building, synced);
+    if (result < 0)
+        return result;
+    result = copy_quiet(worker, building.region.file, deadline);
+    if (result == 0)
+        result = finish_file(&building, synced, &segment->region);
+    if (result == 0)
+        result = name_copy(segment, &building, synced, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+    if (result < 0)
+        covei_file_abandon(&building, synced);
+    else
+        covei_region_close(&building.region);
+    return result;
+}
+
 int cove_sync(cove_segment *segment, int64_t timeout_ns)
 {
     struct covei_lane *worker = NULL;
     struct covei_place synced;
-    struct covei_building building;
     int result = covei_lane_get(&worker, segment);
     if (result < 0)
         return result;
-    if (!segment->durable || segment->place.path[0] == '\0')
+    if (!segment->durable || segment->place.backend != COVEI_FILE)
         return covei_error(-EOPNOTSUPP,
                            "%s: this segment goes with the machine; make one that stays with file:PATH, and open it so",
                            segment->name);
     if (!covei_lane_idle(worker->shm) || worker->depth > 0)
         return covei_error(-EBUSY, "%s: this thread holds a lock or is inside a transaction; end that first",
                            segment->name);
+    int64_t deadline = covei_wait_begin(timeout_ns);
     result = covei_durable_synced(&synced, &segment->place);
     if (result == 0)
-        result = begin_file(&building, &synced);
+        result = covei_lock_take(worker, &segment->header->sync_lock, timeout_ns);
     if (result < 0)
         return result;
-    result = copy_quiet(worker, building.region.file, covei_wait_begin(timeout_ns));
-    if (result == 0)
-        result = finish_file(&building, &synced, &segment->region);
-    if (result < 0)
-        covei_file_abandon(&building, &synced);
-    else
-        covei_region_close(&building.region);
+    result = make_copy(worker, &synced, deadline);
+    covei_lock_drop(worker, &segment->header->sync_lock);
     covei_recover_debts(worker);
     return result;
 }
@@ -332,6 +370,8 @@ static int replace_unclean(const struct covei_region *unclean, const struct cove
         result = covei_file_reserve(&building.region, place->name, heap_at, size - heap_at);
     if (result == 0)
         result = finish_file(&building, place, unclean);
+    if (result == 0)
+        result = name_file(&building, place);
     if (result < 0)
         covei_file_abandon(&building, place);
     else

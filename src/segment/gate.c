@@ -32,14 +32,15 @@ bool covei_gate_is_shut(const struct cove_segment *segment)
     return (atomic_load_explicit(gate_of(segment), memory_order_acquire) & COVEI_LOCK_OWNER) != 0;
 }
 
-/* Waiting at the gate is being in the middle of nothing. */
+/* Waiting at the gate, or to make a copy, is being in the middle of nothing. */
 bool covei_lane_idle(const struct covei_lane_shm *shm)
 {
     bool idle = atomic_load_explicit(&shm->tails, memory_order_acquire) == 0 &&
                 atomic_load_explicit(&shm->inside, memory_order_acquire) == 0;
     for (uint32_t place = 0; idle && place < COVEI_LANE_LOCKS; place++) {
         uint64_t offset = atomic_load_explicit(&shm->held[place], memory_order_acquire);
-        idle = offset == 0 || offset == offsetof(struct covei_header_shm, gate_lock);
+        idle = offset == 0 || offset == offsetof(struct covei_header_shm, gate_lock) ||
+               offset == offsetof(struct covei_header_shm, sync_lock);
     }
     return idle;
 }
@@ -50,12 +51,20 @@ static bool shut_to(const struct covei_lane *lane)
            (atomic_load_explicit(gate_of(lane->segment), memory_order_relaxed) & COVEI_LOCK_OWNER) != lane->id;
 }
 
-/* Wait until the gate is open, by taking it for a moment. */
+/* Wait until the gate is open, by taking it for a moment. One that names nobody, since somebody wrote over it, is opened:
+ * without a copier there is nothing to wait for, and a lock that cannot be had must not stop all others. */
 static int wait_at(struct covei_lane *lane, int64_t timeout_ns)
 {
-    int result = covei_lock_take(lane, gate_of(lane->segment), timeout_ns);
+    _Atomic uint64_t *gate = gate_of(lane->segment);
+    uint64_t seen = atomic_load_explicit(gate, memory_order_acquire);
+    int result = covei_lock_take(lane, gate, timeout_ns);
     if (result >= 0)
-        covei_lock_drop(lane, gate_of(lane->segment));
+        covei_lock_drop(lane, gate);
+    if (result == COVE_ECORRUPT) {
+        uint64_t open = (COVEI_LOCK_GENERATION(seen) + 1) << 32;
+        (void)atomic_compare_exchange_strong_explicit(gate, &seen, open, memory_order_acq_rel, memory_order_relaxed);
+        (void)covei_os->wake(covei_lock_futex(gate), INT32_MAX);
+    }
     return result < 0 ? result : 0;
 }
 
@@ -71,7 +80,7 @@ int covei_gate_pass(struct covei_lane *lane, uint32_t place, uint64_t offset, in
     while (idle && shut_to(lane)) {
         atomic_store_explicit(&shm->held[place], 0, memory_order_release);
         int64_t left = timeout_ns > 0 ? covei_wait_left(deadline) : COVE_NOWAIT;
-        int result = wait_at(lane, left);
+        int result = wait_at(lane, timeout_ns > 0 && left == 0 ? 1 : left); /* -ETIMEDOUT, not -EBUSY */
         if (result < 0)
             return result;
         atomic_store_explicit(&shm->held[place], offset, memory_order_release);

@@ -65,6 +65,7 @@ struct covei_header_shm {
     uint64_t inode; /* of the file that it was built in: a copy of the bytes is told from it */
     alignas(64) _Atomic uint64_t grow_lock;
     alignas(64) _Atomic uint64_t gate_lock; /* durable: held by who copies the segment */
+    _Atomic uint64_t sync_lock; /* durable: held by who makes a copy and gives it its name */
     alignas(64) uint8_t unused[4096 - 256];
 };
 _Static_assert(offsetof(struct covei_header_shm, magic) == 0, "header layout");
@@ -88,6 +89,7 @@ _Static_assert(offsetof(struct covei_header_shm, clean) == 100, "header layout")
 _Static_assert(offsetof(struct covei_header_shm, inode) == 104, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, grow_lock) == 128, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, gate_lock) == 192, "header layout");
+_Static_assert(offsetof(struct covei_header_shm, sync_lock) == 200, "header layout");
 _Static_assert(offsetof(struct covei_header_shm, unused) == 256, "header layout");
 _Static_assert(sizeof(struct covei_header_shm) == 4096, "header layout");
 _Static_assert(sizeof(_Atomic uint64_t) == 8 && sizeof(_Atomic uint32_t) == 4, "atomics are plain words");
