@@ -41,12 +41,19 @@ static _Atomic uint32_t *busy_word(const struct cove_stream *stream)
     return stream->end == COVE_WRITER ? &stream->shm->writer_busy : &stream->shm->reader_busy;
 }
 
+/* Who is in the middle of something already, with a lock or inside a transaction, goes on: the copier waits for him. */
+static bool is_inside(const struct cove_stream *stream)
+{
+    struct covei_lane *lane = NULL;
+    return covei_lane_get(&lane, stream->segment) == 0 && !covei_lane_idle(lane->shm);
+}
+
 void covei_stream_enter(struct cove_stream *stream)
 {
     if (stream->inside++ > 0)
         return;
     atomic_store_explicit(busy_word(stream), 1, memory_order_release); /* edge Q of gate.c */
-    while (covei_gate_is_shut(stream->segment)) {
+    while (covei_gate_is_shut(stream->segment) && !is_inside(stream)) {
         atomic_store_explicit(busy_word(stream), 0, memory_order_release);
         covei_gate_wait(stream->segment);
         atomic_store_explicit(busy_word(stream), 1, memory_order_release);

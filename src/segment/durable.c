@@ -316,7 +316,7 @@ int cove_sync(cove_segment *segment, int64_t timeout_ns)
     if (result == 0)
         result = covei_lock_take(worker, &segment->header->sync_lock, timeout_ns);
     if (result < 0)
-        return result;
+        return result == -EBUSY ? -ETIMEDOUT : result; /* another thread's copy is under way */
     result = make_copy(worker, &synced, deadline);
     covei_lock_drop(worker, &segment->header->sync_lock);
     covei_recover_debts(worker);
@@ -352,6 +352,11 @@ static int replace_unclean(const struct covei_region *unclean, const struct cove
     int result = covei_header_read(synced, place->name, &header);
     if (result == 0 && unclean->backend->read(unclean, &lost, sizeof lost, 0) != (int64_t)sizeof lost)
         result = covei_error(-EIO, "%s: reading its header failed", place->name);
+    if (result == 0 && atomic_load_explicit(&header.clean, memory_order_relaxed) != 1) /* our copy of the header */
+        result = covei_error(COVE_EUNCLEAN,
+                             "%s: it was in use when the machine stopped, and %s" SUFFIX
+                             " is no copy that cove_sync wrote; remove both (cove rm --force)",
+                             place->name, place->path);
     if (result == 0 && lost.created_ns != header.created_ns)
         result = covei_error(COVE_EUNCLEAN,
                              "%s: it was in use when the machine stopped, and %s" SUFFIX
