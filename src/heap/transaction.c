@@ -322,11 +322,32 @@ static int no_transaction(const struct covei_lane *lane)
     return covei_error(-EINVAL, "%s: this thread is in no transaction; call cove_begin first", lane->segment->name);
 }
 
-int cove_begin(cove_segment *segment)
+static COVEI_COLD int begin_slowly(cove_segment *segment)
 {
     struct covei_lane *lane = NULL;
     int result = covei_lane_get(&lane, segment);
-    return COVEI_UNLIKELY(result < 0) ? result : covei_begin(lane);
+    return result < 0 ? result : covei_begin(lane);
+}
+
+/* Is this thread's lane in the state in which most transactions begin: nothing held, nothing left over? */
+static inline bool is_fresh(const struct covei_lane *lane)
+{
+    /* relaxed: this thread's own. */
+    return lane->depth == 0 && covei_tails_load(lane->shm) == 0 && lane->places == 1 &&
+           atomic_load_explicit(&lane->shm->held[0], memory_order_relaxed) == 0;
+}
+
+int cove_begin(cove_segment *segment)
+{
+    if (covei_cached(segment)) {
+        struct covei_lane *lane = covei_thread.lane;
+        if (COVEI_LIKELY(is_fresh(lane) && !atomic_load_explicit(&segment->closed, memory_order_relaxed))) {
+            lane->depth = 1;
+            lane->before = 0;
+            return 0;
+        }
+    }
+    return begin_slowly(segment);
 }
 
 static COVEI_COLD int save_slowly(cove_segment *segment, void *address, size_t size_bytes)
@@ -347,23 +368,27 @@ int cove_save(cove_segment *segment, void *address, size_t size_bytes)
 {
     if (covei_cached(segment)) {
         struct covei_lane *lane = covei_thread.lane;
-        uint64_t units = covei_record_units(size_bytes), offset = covei_offset(segment, address);
+        uint64_t from_heap = covei_offset(segment, address) - segment->heap_at;
         /* relaxed: a stale size only sends us the slow way. */
-        uint64_t known = atomic_load_explicit(&segment->known_size, memory_order_relaxed);
+        uint64_t room = atomic_load_explicit(&segment->known_size, memory_order_relaxed) - segment->heap_at;
         /* A lock that is saved with its struct goes the longer way. */
-        uint64_t lock = atomic_load_explicit(&lane->shm->held[0], memory_order_relaxed);
-        if (COVEI_LIKELY(lane->depth > 0 && offset >= segment->heap_at && offset < known &&
-                         size_bytes <= known - offset && lane->places == 1 && lock - offset >= size_bytes &&
-                         covei_outer_has_room(lane, units))) {
-            (void)covei_outer_write(lane, 0, COVEI_RECORD_BYTES, offset, size_bytes);
-            covei_outer_append(lane, units);
+        uint64_t lock = atomic_load_explicit(&lane->shm->held[0], memory_order_relaxed) - segment->heap_at;
+        uint64_t tails = covei_tails_load(lane->shm), at = COVEI_TAILS_OUTER(tails);
+        uint64_t units = covei_record_units(size_bytes);
+        if (COVEI_LIKELY(lane->depth > 0 && from_heap < room && size_bytes <= room - from_heap && lane->places == 1 &&
+                         lock - from_heap >= size_bytes && at + units <= lane->outer_capacity)) {
+            uint64_t *record = lane->outer + at;
+            covei_copy(record, address, size_bytes);
+            record[units - 2] = (from_heap + segment->heap_at) | (uint64_t)COVEI_RECORD_BYTES << COVEI_KIND_SHIFT;
+            record[units - 1] = size_bytes;
+            covei_tails_store(lane->shm, tails + COVEI_TAILS(units, 0, 0)); /* J1 */
             return 0;
         }
     }
     return save_slowly(segment, address, size_bytes);
 }
 
-int cove_commit(cove_segment *segment)
+static COVEI_COLD int commit_slowly(cove_segment *segment)
 {
     struct covei_lane *lane = NULL;
     int result = covei_lane_get(&lane, segment);
@@ -374,6 +399,26 @@ int cove_commit(cove_segment *segment)
     result = covei_commit(lane);
     covei_recover_debts(lane);
     return result;
+}
+
+/* Nothing but bytes was saved, and at most one lock was taken, inside. As covei_commit, in the same order. */
+int cove_commit(cove_segment *segment)
+{
+    if (covei_cached(segment)) {
+        struct covei_lane *lane = covei_thread.lane;
+        struct covei_lane_shm *shm = lane->shm;
+        uint64_t offset = atomic_load_explicit(&shm->held[0], memory_order_relaxed); /* this thread's own */
+        if (COVEI_LIKELY(lane->depth == 1 && lane->effects == 0 && lane->before == 0 && lane->places == 1 &&
+                         shm->journal_block == 0 && (offset == 0 || covei_word_inside(segment, offset)) &&
+                         !atomic_load_explicit(&segment->has_debts, memory_order_relaxed))) {
+            covei_tails_store(shm, 0);
+            if (offset != 0)
+                covei_lock_release(shm, covei_thread.id, offset, covei_address(segment, offset));
+            lane->depth = lane->marked = 0;
+            return 0;
+        }
+    }
+    return commit_slowly(segment);
 }
 
 int cove_abort(cove_segment *segment)
