@@ -82,7 +82,7 @@ COVE_API int cove_unlink(const char *name, int force);
 struct cove_segment_info {
     char name[1024];
     char backend[16]; /* "posix", "file", "sysv", "memfd", "fd", "huge" */
-    char state[16]; /* "ready", "removed", "corrupt" */
+    char state[16]; /* "ready", "removed", "corrupt"; "unclean": in use when the machine stopped (cove_sync) */
     uint64_t size_bytes; /* of the file */
     uint64_t max_size_bytes;
     uint64_t resident_bytes; /* memory that the file occupies */

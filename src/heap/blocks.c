@@ -324,6 +324,8 @@ int covei_block_give(struct covei_lane *lane, uint64_t offset)
     struct covei_block_shm *behind = block_behind(segment, block);
     struct covei_block_shm *before = block->before ? block_at(segment, block->before) : NULL;
     uint64_t size = size_of(block), whole = size;
+    if (!behind)
+        return COVE_ECORRUPT; /* it was good a moment before */
     covei_inner_save(lane, block, HEADER);
     if (remove_pending(lane, block) < 0)
         return COVE_ECORRUPT;

@@ -28,19 +28,24 @@
 
 /* ---- growth of the journal */
 
-static int move_journal(struct covei_lane *lane, uint64_t capacity)
+static int written_over(const struct covei_lane *lane)
+{
+    return covei_error(COVE_ECORRUPT, "%s: somebody wrote over this thread's journal", lane->segment->name);
+}
+
+static int move_journal(struct covei_lane *lane, uint64_t offset, uint64_t capacity)
 {
     struct covei_lane_shm *shm = lane->shm;
-    uint64_t *units = covei_address(lane->segment, shm->journal_next);
-    const uint64_t *old = shm->journal_block ? (uint64_t *)covei_address(lane->segment, shm->journal_block) + 1
-                                             : shm->outer;
+    uint64_t *units = covei_address(lane->segment, offset);
     uint64_t used = COVEI_TAILS_OUTER(atomic_load_explicit(&shm->tails, memory_order_relaxed));
+    if (used > lane->outer_capacity)
+        return written_over(lane);
     units[0] = capacity;
-    memcpy(units + 1, old, (size_t)used * 8);
+    memcpy(units + 1, lane->outer, (size_t)used * 8); /* not what the lane says now: the place that was looked at */
     covei_order();
     shm->journal_old = shm->journal_block;
     covei_order();
-    shm->journal_block = shm->journal_next;
+    shm->journal_block = offset;
     covei_order();
     shm->journal_next = 0;
     covei_order();
@@ -55,7 +60,11 @@ int covei_outer_reserve(struct covei_lane *lane, uint64_t units)
     uint64_t capacity = covei_max(2 * lane->outer_capacity, lane->outer_capacity + units);
     uint64_t offset = 0;
     int result = covei_alloc(lane, COVEI_ALLOC_INTERNAL, 8 + capacity * 8, 16, &lane->shm->journal_next, &offset);
-    return result < 0 ? result : move_journal(lane, capacity);
+    if (result == 0)
+        result = move_journal(lane, offset, capacity);
+    if (result == 0 && !covei_outer_has_room(lane, units)) /* how much it holds stands in shared memory */
+        result = written_over(lane);
+    return result;
 }
 
 /* ---- the transaction */
@@ -68,8 +77,16 @@ static int settle_own(struct covei_lane *lane)
     return result;
 }
 
+/* What stands in held[] is another member's to write, too: an offset of a lock word, or somebody scribbled. */
+static bool is_lock(const struct covei_lane *lane, uint64_t offset)
+{
+    return COVEI_LIKELY(offset % 8 == 0 && covei_inside(lane->segment, offset, 8));
+}
+
 static uint64_t generation_at(const struct covei_lane *lane, uint64_t offset)
 {
+    if (!is_lock(lane, offset))
+        return 0;
     const _Atomic uint64_t *word = covei_address(lane->segment, offset);
     return COVEI_LOCK_GENERATION(atomic_load_explicit(word, memory_order_relaxed)); /* we hold it */
 }
@@ -133,8 +150,12 @@ static void release_locks(struct covei_lane *lane)
     uint32_t kept = kept_locks(lane);
     for (uint32_t place = lane->places; place-- > 0;) {
         uint64_t offset = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed);
-        if (offset != 0 && !(kept & UINT32_C(1) << place))
+        if (offset == 0 || kept & UINT32_C(1) << place)
+            continue;
+        if (is_lock(lane, offset))
             covei_lock_release(lane->shm, lane->id, offset, covei_address(lane->segment, offset));
+        else
+            atomic_store_explicit(&lane->shm->held[place], 0, memory_order_relaxed);
     }
     lane->places = kept ? lane->places : 1;
 }

@@ -35,6 +35,8 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
 {
     int result = covei_segment_usable(segment);
     struct covei_region_stat stat = {0};
+    if (result == 0 && !info)
+        result = covei_error(-EINVAL, "%s: there is no place for what is known of it", segment->name);
     if (result < 0)
         return result;
     result = segment->region.backend->stat(&segment->region, &stat);
@@ -48,7 +50,7 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
                           ? covei_min(stat.size_bytes, atomic_load_explicit(&header->size_bytes, memory_order_acquire))
                           : stat.size_bytes,
         .max_size_bytes = header->max_size_bytes,
-        .resident_bytes = stat.allocated_bytes,
+        .resident_bytes = covei_region_resident(&segment->region, &stat),
         .heap_bytes = heap->end - heap->begin,
         .heap_free_bytes = heap->free_bytes,
         .heap_block_count = heap->block_count,
@@ -65,7 +67,9 @@ int cove_segment_stat(cove_segment *segment, struct cove_segment_info *info)
     (void)snprintf(info->name, sizeof info->name, "%s", segment->name);
     (void)snprintf(info->backend, sizeof info->backend, "%s", segment->region.backend->name);
     (void)snprintf(info->state, sizeof info->state, "%s",
-                   state_name(atomic_load_explicit(&header->state, memory_order_acquire)));
+                   covei_segment_unclean(segment)
+                       ? "unclean"
+                       : state_name(atomic_load_explicit(&header->state, memory_order_acquire)));
     count_members(segment, info);
     return 0;
 }

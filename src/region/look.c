@@ -21,7 +21,7 @@ static void fill(struct cove_region_info *info, const struct covei_region *regio
 {
     *info = (struct cove_region_info){
         .size_bytes = stat->size_bytes,
-        .resident_bytes = stat->allocated_bytes,
+        .resident_bytes = covei_region_resident(region, stat),
         .page_bytes = region->backend->page_bytes(region),
         .mode = stat->mode,
         .owner_uid = stat->uid,
@@ -109,6 +109,10 @@ int cove_region_look(const char *name, struct cove_region_info *info)
     int result = find_by_name(&place, &region, name, COVE_READONLY | COVE_ANY_OWNER);
     if (result < 0)
         return result;
+    if (!info) {
+        covei_region_close(&region);
+        return covei_error(-EINVAL, "%s: there is no place for what is seen", name);
+    }
     result = region.backend->stat(&region, &stat);
     if (result == 0)
         fill(info, &region, &place, &stat);
@@ -400,9 +404,10 @@ int cove_region_guard(cove_region *region, cove_region_access *access, void *con
 
 int cove_region_fd(const cove_region *region)
 {
-    if (!region || region->region.file < 0)
-        return covei_error(-EOPNOTSUPP, "%s: System V memory has no descriptor",
-                           region ? region->place.name : "(null)");
+    if (!region)
+        return covei_error(-EINVAL, "there is no region");
+    if (region->region.file < 0)
+        return covei_error(-EOPNOTSUPP, "%s: System V memory has no descriptor", region->place.name);
     int file = covei_os->file_copy(region->region.file);
     return file < 0 ? covei_error(file, "%s: no descriptor can be had: %s; raise ulimit -n", region->place.name,
                                   cove_strerror(file))

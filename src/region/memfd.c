@@ -62,6 +62,10 @@ static int remove_nothing(const struct covei_region *region, const struct covei_
  * is no /proc a copy must do (a segment needs one for its locks and says so). */
 static int find_fd(struct covei_region *region, const struct covei_place *place, uint32_t flags)
 {
+    struct covei_file_stat stat;
+    if (covei_os->file_stat(place->fd, &stat) == 0 && stat.kind != COVEI_FILE_REGULAR) /* a FIFO would make us wait */
+        return covei_error(COVE_ENOTCOVE,
+                           "%s: the descriptor is not that of a regular file; give that of a memory file", place->name);
     int file = covei_os->file_reopen(place->fd, flags & COVE_READONLY ? COVEI_OPEN_READ : COVEI_OPEN_WRITE);
     if (file == -ENOENT || file == -ENXIO)
         file = covei_os->file_copy(place->fd);

@@ -82,6 +82,11 @@ int covei_region_give(const struct covei_region *region, const struct covei_plac
                       : 0;
 }
 
+uint64_t covei_region_resident(const struct covei_region *region, const struct covei_region_stat *stat)
+{
+    return region->system_id >= 0 ? covei_os->shm_resident(region->system_id) : stat->allocated_bytes;
+}
+
 int covei_region_is_segment(const struct covei_region *region)
 {
     uint64_t magic = 0;

@@ -97,6 +97,8 @@ void covei_region_close(struct covei_region *region);
 /* Set the group, where `group` is not NULL, and the mode. With a sentence. */
 int covei_region_give(const struct covei_region *region, const struct covei_place *place, uint32_t mode,
                       const char *group);
+/* Bytes of memory or disk that it occupies. */
+uint64_t covei_region_resident(const struct covei_region *region, const struct covei_region_stat *stat);
 int covei_region_is_segment(const struct covei_region *region); /* 1, 0, or a negated errno */
 /* Is there room for that much? -ENOSPC with a sentence. Reserving until the file system is full would leave nobody
  * any memory while it fails. */

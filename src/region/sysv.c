@@ -178,7 +178,6 @@ static int stat_memory(const struct covei_region *region, struct covei_region_st
     if (result < 0)
         return result == -EINVAL || result == -EIDRM ? -ENOENT : result;
     out->size_bytes = out->shm.size_bytes;
-    out->allocated_bytes = covei_os->shm_resident(region->system_id);
     out->changed_ns = out->shm.changed_s * 1000000000u;
     out->mode = out->shm.mode;
     out->uid = out->shm.uid;
@@ -348,8 +347,11 @@ static int find_once(struct covei_region *region, const struct covei_place *plac
     struct side_record record;
     int id = 0, file = covei_os->file_open(place->path, flags & COVE_READONLY ? COVEI_OPEN_READ : COVEI_OPEN_WRITE);
     if (file == -ENOENT) { /* no segment of Cove's: is the key free? */
+        struct covei_file_stat stat;
         memset(&record, 0, sizeof record);
-        return look_up(place, &record, &id);
+        int found = look_up(place, &record, &id);
+        /* Or was one made meanwhile? Its file is there before its memory is. */
+        return found == COVE_ENOTCOVE && covei_os->path_stat(place->path, &stat) == 0 ? -EAGAIN : found;
     }
     if (file < 0)
         return covei_file_explain(file, place);

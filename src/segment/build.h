@@ -32,6 +32,8 @@ int covei_finish_removal(const struct covei_place *place, int64_t deadline);
 
 /* ---- durable.c: segments that outlive the machine */
 
+/* Is it of another run, and was it in use then, so that nothing in it need agree? With a sentence. */
+bool covei_durable_torn(const struct covei_header_shm *header, const struct covei_place *place);
 /* Under the life-cycle byte, exclusively, with or without living members: may what the file holds be believed? Marks
  * it as in use if so. 0, COVE_EUNCLEAN, or an error. */
 int covei_durable_begin(struct cove_segment *segment, bool has_members);

@@ -57,7 +57,7 @@ static int store_clean(struct cove_segment *segment, uint32_t clean)
     return result < 0 ? explain_sync(result, segment->name) : 0;
 }
 
-/* A copy takes the place of the original: what its lanes say of signs of life is about another file's members. */
+/* In a copy that takes the place of the original, and after a start of the system, signs of life are those of others. */
 static void make_original(struct cove_segment *segment)
 {
     uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),
@@ -67,20 +67,54 @@ static void make_original(struct cove_segment *segment)
     segment->header->inode = segment->region.inode;
 }
 
+/* A row is given back after its lanes are, but these are two pages: after a power cut that followed a clean end, the
+ * row may be free on the disk and its lanes not. */
+static void free_lost_lanes(struct cove_segment *segment)
+{
+    for (uint32_t i = 0; i < segment->max_lanes; i++) { /* relaxed: nobody else is here */
+        uint32_t owner = atomic_load_explicit(&segment->owners[i], memory_order_relaxed);
+        if (owner != 0 && owner <= segment->max_members &&
+            !covei_row_used(atomic_load_explicit(&segment->states[owner - 1], memory_order_relaxed)))
+            atomic_store_explicit(&segment->owners[i], 0, memory_order_relaxed);
+    }
+}
+
+static int explain_unclean(const struct covei_place *place)
+{
+    return covei_error(COVE_EUNCLEAN,
+                       "%s: it was in use when the machine stopped, so its bytes are of no one moment, and there is "
+                       "no copy that cove_sync wrote (%s" SUFFIX "); remove it (cove rm --force), or put a copy of "
+                       "your own in its place",
+                       place->name, place->path);
+}
+
+bool covei_durable_torn(const struct covei_header_shm *header, const struct covei_place *place)
+{
+    bool torn = header->magic == COVEI_MAGIC && header->layout == COVEI_LAYOUT && header->durable == 1 &&
+                atomic_load_explicit(&header->clean, memory_order_relaxed) != 1 && /* relaxed: a copy */
+                covei_same_run(header) != 1;
+    if (torn)
+        (void)explain_unclean(place);
+    return torn;
+}
+
+bool covei_segment_unclean(const struct cove_segment *segment)
+{
+    return segment->durable && atomic_load_explicit(&segment->header->clean, memory_order_acquire) != 1 &&
+           covei_same_run(segment->header) != 1;
+}
+
 int covei_durable_begin(struct cove_segment *segment, bool has_members)
 {
     struct covei_header_shm *header = segment->header;
     bool clean = atomic_load_explicit(&header->clean, memory_order_acquire) == 1;
-    if (!has_members && !clean && covei_same_run(header) != 1)
-        return covei_error(
-            COVE_EUNCLEAN,
-            "%s: it was in use when the machine stopped, so its bytes are of no one moment, and there is "
-            "no copy that cove_sync wrote (%s" SUFFIX "); remove it (cove rm --force), or put a copy of "
-            "your own in its place",
-            segment->name, segment->place.path);
+    bool same_run = covei_same_run(header) == 1;
+    if (!has_members && !clean && !same_run)
+        return explain_unclean(&segment->place);
     if (!has_members) {
         covei_os->boot_id(header->boot_id);
-        if (header->inode != segment->region.inode)
+        free_lost_lanes(segment);
+        if (header->inode != segment->region.inode || !same_run)
             make_original(segment);
     }
     return clean ? store_clean(segment, 0) : 0;
@@ -343,6 +377,20 @@ static int copy_file(int from, int to, const char *name)
     return result;
 }
 
+/* Under its life-cycle byte: is it unclean still? Somebody may have put it back, and work in it, since we looked. */
+static bool is_unclean(const struct covei_region *region)
+{
+    struct covei_header_shm header;
+    if (region->backend->read(region, &header, sizeof header, 0) != (int64_t)sizeof header ||
+        atomic_load_explicit(&header.clean, memory_order_relaxed) == 1 || covei_same_run(&header) == 1) /* a copy */
+        return false;
+    uint32_t members = (uint32_t)covei_min(header.max_members, COVEI_MEMBERS_MAX);
+    for (uint32_t row = 0; row < members; row++)
+        if (covei_os->lock_held(region->file, COVEI_BYTE_ALIVE(row)) != 0)
+            return false;
+    return true;
+}
+
 /* The unclean file's life-cycle byte is ours, and the name leads to it. */
 static int replace_unclean(const struct covei_region *unclean, const struct covei_place *place,
                            const struct covei_region *synced)
@@ -402,7 +450,7 @@ int covei_durable_restore(const struct covei_place *place, uint32_t flags, int64
         return COVE_EUNCLEAN;
     }
     result = covei_life_cycle_lock(unclean.file, place->name, true, deadline);
-    if (result == 0 && unclean.backend->leads_to(&unclean, place))
+    if (result == 0 && unclean.backend->leads_to(&unclean, place) && is_unclean(&unclean))
         result = replace_unclean(&unclean, place, &synced);
     covei_life_cycle_unlock(unclean.file);
     covei_region_close(&unclean);

@@ -99,16 +99,27 @@ int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_
     segment->base = base;
     segment->mapped_bytes = wished;
     atomic_store_explicit(&segment->known_size, size_bytes, memory_order_relaxed); /* the handle is not shared yet */
-    if (segment->flags & COVE_NODUMP)
-        (void)covei_os->map_keep_from_dumps(base, wished); /* a wish: dumps are larger where it cannot be had */
-    if (covei_guard_wanted(segment->flags))
-        segment->guarded = covei_guard_begin(base, wished, page, segment->name, on_broken, segment, &result);
+    return covei_segment_protect(segment, segment->flags);
+}
+
+int covei_segment_protect(struct cove_segment *segment, uint32_t flags)
+{
+    int result = 0;
+    if (flags & COVE_NODUMP) /* a wish: dumps are larger where it cannot be had */
+        (void)covei_os->map_keep_from_dumps(segment->base, segment->mapped_bytes);
+    if (covei_guard_wanted(flags) && !atomic_load_explicit(&segment->guarded, memory_order_acquire)) {
+        uint64_t page = segment->region.backend->page_bytes(&segment->region);
+        struct covei_guarded *guarded = covei_guard_begin(segment->base, segment->mapped_bytes, page, segment->name,
+                                                          on_broken, segment, &result);
+        atomic_store_explicit(&segment->guarded, guarded, memory_order_release); /* it is whole */
+    }
     return result;
 }
 
 bool covei_segment_broken(const struct cove_segment *segment)
 {
-    return segment->guarded && atomic_load_explicit(&segment->guarded->broken, memory_order_acquire) != 0;
+    struct covei_guarded *guarded = atomic_load_explicit(&segment->guarded, memory_order_acquire);
+    return guarded && atomic_load_explicit(&guarded->broken, memory_order_acquire) != 0;
 }
 
 /* A program that closes all descriptors (closefrom, to become a daemon) closes ours, and its next file gets the

@@ -108,7 +108,7 @@ void covei_outer_write_around(struct covei_lane *lane, uint64_t offset, uint64_t
     while (from < stop) {
         uint64_t lock = next_lock(shm, from, stop);
         if (lock > from)
-            memcpy(to + (from - offset), covei_address(lane->segment, from), (size_t)(lock - from));
+            memmove(to + (from - offset), covei_address(lane->segment, from), (size_t)(lock - from));
         if (lock < stop)
             memset(to + (covei_max(lock, from) - offset), 0,
                    (size_t)(covei_min(lock + 8, stop) - covei_max(lock, from)));
@@ -126,8 +126,8 @@ static void put_back(const struct cove_segment *segment, const struct covei_lane
     while (from < to) {
         uint64_t lock = next_lock(shm, from, to);
         if (lock > from)
-            memcpy(covei_address(segment, from), (const unsigned char *)entry->bytes + (from - entry->offset),
-                   (size_t)(lock - from));
+            memmove(covei_address(segment, from), (const unsigned char *)entry->bytes + (from - entry->offset),
+                    (size_t)(lock - from));
         from = lock < to ? lock + 8 : to;
     }
 }
@@ -142,7 +142,7 @@ void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
         struct covei_entry entry;
         uint32_t left = 0; /* a record that makes no sense ends the undo: somebody scribbled */
         if (read_record(segment, shm->inner, COVEI_INNER_UNITS, inner, &entry)) {
-            memcpy(covei_address(segment, entry.offset), entry.bytes, (size_t)entry.size_bytes);
+            memmove(covei_address(segment, entry.offset), entry.bytes, (size_t)entry.size_bytes);
             left = inner - (uint32_t)entry.units;
         }
         covei_tails_store(shm, COVEI_TAILS(COVEI_TAILS_OUTER(tails), COVEI_TAILS_PHASE(tails), left));

@@ -65,22 +65,24 @@ static uint32_t find_life_word(const uint32_t before[LIFE_WORDS], const struct c
     return 0;
 }
 
-/* Locks it, or leaves it as it is: a mutex whose word is not found must not stay in libc's list. */
-static void lock_life(struct covei_lane_shm *shm)
+/* Locks it, or leaves it as it is: a mutex whose word is not found must not stay in libc's list. Is it locked? */
+static bool lock_life(struct covei_lane_shm *shm)
 {
     pthread_mutex_t *mutex = (pthread_mutex_t *)(void *)shm->life;
     uint32_t before[LIFE_WORDS];
     copy_words(before, shm);
     if (pthread_mutex_lock(mutex) != 0)
-        return;
+        return false;
     uint32_t at = find_life_word(before, shm);
     if (at == 0)
         (void)pthread_mutex_unlock(mutex);
     atomic_store_explicit(&shm->life_at, at, memory_order_release);
+    return at != 0;
 }
 
-static void begin_life(struct covei_lane_shm *shm)
+static void begin_life(struct covei_lane *lane)
 {
+    struct covei_lane_shm *shm = lane->shm;
     shm->thread_id = covei_os->thread_id();
     atomic_store_explicit(&shm->life_at, 0, memory_order_relaxed); /* ordered by the fence below */
     covei_order();
@@ -91,16 +93,18 @@ static void begin_life(struct covei_lane_shm *shm)
     (void)pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
     (void)pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
     if (pthread_mutex_init((pthread_mutex_t *)(void *)shm->life, &attributes) == 0)
-        lock_life(shm);
+        lane->lives = lock_life(shm);
     (void)pthread_mutexattr_destroy(&attributes);
 }
 
-static void end_life(struct covei_lane_shm *shm)
+/* Not by what life_at says, which somebody may have written over: the mutex would stay in libc's list. */
+static void end_life(struct covei_lane *lane)
 {
-    if (atomic_load_explicit(&shm->life_at, memory_order_relaxed) == 0) /* relaxed: only this thread writes it */
+    if (!lane->lives)
         return;
-    (void)pthread_mutex_unlock((pthread_mutex_t *)(void *)shm->life);
-    atomic_store_explicit(&shm->life_at, 0, memory_order_release);
+    lane->lives = false;
+    (void)pthread_mutex_unlock((pthread_mutex_t *)(void *)lane->shm->life);
+    atomic_store_explicit(&lane->shm->life_at, 0, memory_order_release);
 }
 
 /* Memory for more lanes: again a hole at first. 1: there are more now, 0: no more fit, or an error. */
@@ -191,7 +195,7 @@ static struct covei_lane *new_lane(struct cove_segment *segment, uint32_t index)
     lane->next = covei_thread.lanes;
     covei_thread.lanes = lane;
     covei_handle_lane_begins(segment);
-    begin_life(lane->shm);
+    begin_life(lane);
     covei_thread_begin();
     return lane;
 }
@@ -245,7 +249,7 @@ void covei_lane_release(struct covei_lane *lane)
         return;
     }
     covei_lane_roll_back(lane);
-    end_life(lane->shm);
+    end_life(lane);
     /* release: the lane is clean before it is free. One that could not be cleaned stays taken, for the row's
      * recovery. */
     if (atomic_load_explicit(&lane->shm->tails, memory_order_relaxed) == 0)

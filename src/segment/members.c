@@ -7,6 +7,8 @@
 int64_t cove_segment_members(cove_segment *segment, struct cove_member_info *members, size_t capacity)
 {
     int result = covei_segment_usable(segment);
+    if (result == 0 && !members && capacity > 0)
+        result = covei_error(-EINVAL, "%s: there is no place for %zu members", segment->name, capacity);
     if (result < 0)
         return result;
     int64_t count = 0;

@@ -93,7 +93,7 @@ void covei_handle_drop(struct cove_segment *segment)
         covei_region_close(&segment->region);
         return;
     }
-    covei_guard_end(segment->guarded);
+    covei_guard_end(atomic_load_explicit(&segment->guarded, memory_order_acquire));
     if (segment->base)
         segment->region.backend->unmap(segment->base, segment->mapped_bytes);
     covei_region_close(&segment->region);
@@ -260,6 +260,9 @@ static int attach(struct cove_segment *segment, int64_t deadline)
 {
     struct covei_header_shm header;
     int result = covei_header_read(&segment->region, segment->name, &header);
+    /* After a power cut it may be shorter than its header says. Who only looks is told so. */
+    if (result == COVE_ECORRUPT && !(segment->flags & COVE_READONLY) && covei_durable_torn(&header, &segment->place))
+        result = COVE_EUNCLEAN;
     if (result == 0)
         result = check_features(segment, &header);
     if (result == 0)
@@ -512,6 +515,11 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
         result = open_place(&opening, &place);
     if (result < 0)
         return result;
+    int protect = covei_segment_protect(opened, options.flags); /* an open handle may have been opened without */
+    if (protect < 0) {
+        (void)cove_close(opened);
+        return protect;
+    }
     *segment = opened;
     if (!(options.flags & COVE_READONLY))
         covei_recover_some(opened, COVEI_ROWS_LOOKED_AT);

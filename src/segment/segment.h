@@ -50,7 +50,7 @@ struct cove_segment {
 
     struct covei_region region; /* mapped, grown, asked about locks */
     struct covei_place place; /* its name, and where that led when it was opened */
-    struct covei_guarded *guarded; /* with COVE_GUARD */
+    struct covei_guarded *_Atomic guarded; /* with COVE_GUARD */
     int lock_file; /* holds our locks: a description of its own, never mapped, never passed on; -1: none */
     uint64_t device, inode; /* the region's, once others may find the handle; 0 before */
     uint32_t opens; /* guarded by the registry */
@@ -85,6 +85,7 @@ struct covei_lane {
     } earlier[COVEI_LANE_LOCKS];
     uint32_t settling_row; /* which, while `settling` */
     bool settling; /* inside the recovery of somebody: not to be entered again */
+    bool lives; /* the mutex that is its sign of life is locked */
     int64_t patience_ns; /* how long settling waits for a lock of the library's */
     struct covei_lane *next; /* of the same thread */
 };
@@ -139,6 +140,8 @@ uint32_t covei_layout_signature(void);
 void covei_segment_locate(
     struct cove_segment *segment); /* set the pointers into the mapping from base and max_members */
 int covei_segment_map(struct cove_segment *segment, uint64_t size_bytes, uint64_t max_size_bytes);
+/* What flags of opening want of the mapping: to be guarded, to stay out of dumps. */
+int covei_segment_protect(struct cove_segment *segment, uint32_t flags);
 int covei_header_verify(const struct covei_header_shm *header, const char *name, uint64_t file_bytes);
 
 /* Does [offset, offset + size) lie in the usable part? Looks at the header again where it has grown. */
@@ -149,6 +152,8 @@ static inline bool covei_sees_all(const struct cove_segment *segment)
 {
     return atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire) <= segment->mapped_bytes;
 }
+/* A file: segment that was in use when the machine stopped: its bytes are of no one moment. */
+bool covei_segment_unclean(const struct cove_segment *segment);
 bool covei_segment_broken(const struct cove_segment *segment); /* with COVE_GUARD: it was truncated under us */
 /* Does that descriptor lead to the segment still, or did the program close it and open something else? */
 bool covei_segment_owns(const struct cove_segment *segment, int file);

@@ -36,21 +36,19 @@ static int check_unused(const char *name)
     return 0;
 }
 
-static int unlink_found(const struct covei_region *region, const struct covei_place *place, int force)
+/* Under the life-cycle byte, exclusively. */
+static int unlink_locked(const struct covei_region *region, const struct covei_place *place, int force)
 {
     struct covei_header_shm header;
+    if (!region->backend->leads_to(region, place))
+        return covei_error(-ENOENT, "%s: somebody else removed it", place->name);
     int result = covei_header_read(region, place->name, &header);
     if (result < 0 && !force)
         return result;
-    if (result < 0) /* a broken segment that the user wants gone: nothing in it is believed, or written */
+    if (result < 0) { /* a broken segment that the user wants gone: nothing in it is believed, or written */
         covei_durable_forget(place);
-    if (result < 0)
         return region->backend->remove(region, place);
-    result = covei_life_cycle_lock(region->file, place->name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
-    if (result < 0)
-        return result;
-    if (!region->backend->leads_to(region, place))
-        return covei_error(-ENOENT, "%s: somebody else removed it", place->name);
+    }
     result = force ? 0 : check_unused(place->name);
     return result < 0 ? result : covei_remove_name(region, place);
 }
@@ -66,7 +64,9 @@ static int unlink_place(void *force, const struct covei_place *place)
     }
     if (result < 0)
         return result;
-    result = unlink_found(&region, place, *(int *)force);
+    result = covei_life_cycle_lock(region.file, place->name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+    if (result == 0)
+        result = unlink_locked(&region, place, *(int *)force);
     covei_life_cycle_unlock(region.file); /* a child forked meanwhile may have a copy of the descriptor */
     covei_region_close(&region);
     return result;
@@ -133,6 +133,8 @@ static int each_file(int (*visit)(const char *file, void *context), void *contex
 
 int cove_segments(int (*visit)(const char *name, void *context), void *context)
 {
+    if (!visit)
+        return covei_error(-EINVAL, "there is nothing to call with each name");
     struct each each = {visit, context};
     char huge[COVEI_PATH_MAX];
     int result = each_file(visit_file, &each);

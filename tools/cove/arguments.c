@@ -229,7 +229,9 @@ static size_t split(const char *name, const char **object)
     const char *slash = strchr(name, '/');
     size_t separator = 1;
     if (slash && segment_holds_slashes(name, slash)) {
-        slash = strstr(name, "//");
+        slash = NULL; /* the last "//": an object's name holds none */
+        for (const char *at = strstr(name, "//"); at; at = strstr(at + 1, "//"))
+            slash = at;
         separator = 2;
     }
     *object = slash ? slash + separator : "";
@@ -266,7 +268,8 @@ bool cli_name_split(const char *name, struct cli_name *parts)
 
 char *cli_name_join(char full[CLI_NAME_BYTES], const char *segment, const char *object)
 {
-    const char *separator = *object == '\0' ? "" : strchr(segment, '/') ? "//" : "/";
+    bool may_hold = strchr(segment, '/') || strncmp(segment, "file:", 5) == 0; /* file:state.cove//commands */
+    const char *separator = *object == '\0' ? "" : may_hold ? "//" : "/";
     (void)snprintf(full, CLI_NAME_BYTES, "%.*s%s%.*s", CLI_SEGMENT_BYTES - 1, segment, separator, CLI_OBJECT_BYTES - 1,
                    object);
     return full;
