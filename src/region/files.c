@@ -38,8 +38,14 @@ int covei_file_explain(int result, const struct covei_place *place)
         return covei_error(COVE_ENOTCOVE, "%s: %s is a directory, not a %s; remove it", name, path, noun(place));
     case -ENXIO:
         return covei_error(COVE_ENOTCOVE, "%s: %s is not a regular file; remove it", name, path);
-    case -EACCES:
-        return covei_error(result, "%s: no right to open %s; ask its owner for mode or group", name, path);
+    case -EACCES: {
+        struct covei_file_stat stat;
+        bool own = covei_os->path_stat(path, &stat) == 0 && stat.uid == covei_os->user_id();
+        return own ? covei_error(result,
+                                 "%s: its owner, you, has no right to open %s (mode 0%" PRIo32 "); chmod u+rw it", name,
+                                 path, stat.mode)
+                   : covei_error(result, "%s: no right to open %s; ask its owner for mode or group", name, path);
+    }
     case -EMFILE:
     case -ENFILE:
         return covei_error(result, "%s: no descriptor left (a segment needs two); raise ulimit -n", name);

@@ -32,6 +32,7 @@ struct covei_place {
     int fd; /* FD */
     uint32_t key; /* SYSV */
     bool from_path; /* SYSV: the key was made of a path and an id */
+    int64_t deadline; /* for locks that finding and making it wait for (sysv.c); 0: a default from then on */
     size_t plain; /* where in `name` the part behind the prefix begins */
     size_t directory_length; /* of `path` */
     char name[COVEI_FULL_NAME_MAX + 1]; /* as it was given */

@@ -254,6 +254,11 @@ static int write_memory(const struct covei_region *region, const void *data, siz
 
 /* ---- the side file */
 
+static int64_t deadline_of(const struct covei_place *place)
+{
+    return place->deadline ? place->deadline : covei_wait_begin(COVEI_LIFE_CYCLE_NS);
+}
+
 static int read_side(int file, const struct covei_place *place, struct side_record *record)
 {
     memset(record, 0, sizeof *record);
@@ -362,7 +367,7 @@ static int find_once(struct covei_region *region, const struct covei_place *plac
     if (result == 0 && looking)
         result = read_side(file, place, &record);
     while (result == 0 && !looking) {
-        result = covei_life_cycle_lock(file, place->name, exclusive, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+        result = covei_life_cycle_lock(file, place->name, exclusive, deadline_of(place));
         if (result == 0 && !is_named(file, place))
             result = -EAGAIN; /* removed, and perhaps made anew, while we waited */
         if (result == 0)
@@ -371,7 +376,7 @@ static int find_once(struct covei_region *region, const struct covei_place *plac
             break;
         covei_life_cycle_unlock(file); /* its builder is dead, or we would not have had the byte */
         exclusive = true;
-        result = covei_life_cycle_lock(file, place->name, true, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+        result = covei_life_cycle_lock(file, place->name, true, deadline_of(place));
         if (result == 0)
             clear_dead_build(file, place);
         covei_life_cycle_unlock(file);
@@ -440,7 +445,7 @@ static int take_side(struct covei_building *building, const struct covei_place *
 
 static int build(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes)
 {
-    int result = take_side(building, place, covei_wait_begin(COVEI_LIFE_CYCLE_NS));
+    int result = take_side(building, place, deadline_of(place));
     if (result < 0)
         return result;
     clear_dead_build(building->region.file, place);

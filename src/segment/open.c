@@ -508,6 +508,7 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
     struct cove_segment *opened = NULL;
     struct opening opening = {&opened, &options,
                               covei_wait_begin(options.timeout_ns > 0 ? options.timeout_ns : COVEI_LIFE_CYCLE_NS)};
+    place.deadline = opening.deadline;
     if (place.backend == COVEI_HUGETRY)
         result = covei_choose(&place, opening.deadline, open_place, &opening,
                               !(options.flags & (COVE_EXISTING | COVE_READONLY)));
