@@ -263,6 +263,8 @@ static void stop_at(const struct deed *deed, const struct stepper_trace *trace, 
 static void test_stopped_anywhere_is_alive(void **state)
 {
     (void)state;
+    if (UNIT_SANITIZED)
+        skip(); /* a sanitizer's allocator takes another number of instructions each time, and points are numbers */
     inherited = open_small("t");
     struct bank *bank = bank_make(inherited);
     EXPECT(COVE_CREATED, cove_stream_open_in(&stream, inherited, "stream", COVE_READER, NULL));
