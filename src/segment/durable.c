@@ -57,7 +57,8 @@ static int store_clean(struct cove_segment *segment, uint32_t clean)
     return result < 0 ? explain_sync(result, segment->name) : 0;
 }
 
-/* In a copy that takes the place of the original, and after a start of the system, signs of life are those of others. */
+/* In a copy that takes the place of the original, and after a start of the system, signs of life are those of others.
+ * */
 static void make_original(struct cove_segment *segment)
 {
     uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),

@@ -9,10 +9,13 @@
  *     a lock word                     held[] of the lane         covei_lane_idle
  *     a transaction                   inside, of the lane        likewise
  *     a stream's record or cursor     busy, of the end           objects_quiet, of its type
+ *     recovering a dead member        inside, of the lane        covei_lane_idle
  *
  * Edge Q: say so, fence, gate loaded | gate taken, fence, that looked at. One of the two sees the other.
  * All that the library itself changes otherwise is changed under its lock words. Segments that are not durable have
  * no gate and pay a predicted branch.
+ * Who recovers a dead member does not wait here while he keeps others from recovering it: the copier may be waiting
+ * for that member's lane, and does it himself then.
  * Crash: the gate is a lock like any other; what a dead one said is cleared with its lane or by its type. */
 #include "segment/segment.h"
 
@@ -51,8 +54,8 @@ static bool shut_to(const struct covei_lane *lane)
            (atomic_load_explicit(gate_of(lane->segment), memory_order_relaxed) & COVEI_LOCK_OWNER) != lane->id;
 }
 
-/* Wait until the gate is open, by taking it for a moment. One that names nobody, since somebody wrote over it, is opened:
- * without a copier there is nothing to wait for, and a lock that cannot be had must not stop all others. */
+/* Wait until the gate is open, by taking it for a moment. One that names nobody, since somebody wrote over it, is
+ * opened: without a copier there is nothing to wait for, and a lock that cannot be had must not stop all others. */
 static int wait_at(struct covei_lane *lane, int64_t timeout_ns)
 {
     _Atomic uint64_t *gate = gate_of(lane->segment);
@@ -99,6 +102,23 @@ void covei_gate_enter(struct covei_lane *lane)
             covei_os->nap(NAP_NS); /* somebody scribbled over the gate: its holder's check will tell */
         atomic_store_explicit(&shm->inside, 1, memory_order_release);
     }
+}
+
+int covei_gate_try_enter(struct covei_lane *lane)
+{
+    struct covei_lane_shm *shm = lane->shm;
+    if (!lane->segment->durable || !covei_lane_idle(shm))
+        return 0;
+    atomic_store_explicit(&shm->inside, 1, memory_order_release); /* edge Q */
+    if (!shut_to(lane))
+        return 1;
+    atomic_store_explicit(&shm->inside, 0, memory_order_release);
+    return -EAGAIN;
+}
+
+int covei_gate_wait_open(struct covei_lane *lane, int64_t timeout_ns)
+{
+    return wait_at(lane, timeout_ns);
 }
 
 void covei_gate_leave(struct covei_lane *lane)

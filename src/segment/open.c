@@ -425,7 +425,8 @@ static bool finish_removal(const struct covei_place *place, int64_t deadline)
     return result == -ENOENT;
 }
 
-/* Is it a LAST_OUT segment whose last member died? It went with him: whoever opens it takes its name away, and so do we. */
+/* Is it a LAST_OUT segment whose last member died? It went with him: whoever opens it takes its name away, and so do
+ * we. */
 static bool finish_last_out(const struct covei_place *place)
 {
     struct cove_segment *segment = NULL;

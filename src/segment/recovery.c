@@ -26,6 +26,8 @@
 #define DEBT_PATIENCE_NS \
     INT64_C(10000000) /* how long a call that has done its work may be held up to clear up after the dead */
 
+#define NAP_NS INT64_C(100000)
+
 /* ---- who recovers */
 
 static bool mark_row(struct cove_segment *segment, uint32_t row)
@@ -280,12 +282,30 @@ static int recover_claimed(struct covei_lane *worker, uint32_t row)
     return 1;
 }
 
+/* The claim, and a way through the gate: who waits there must not have the claim, for which a copier may be waiting.
+ * 1: the gate is to be left; 0: not; -EAGAIN: somebody else recovers it, or the gate stays shut. */
+static int begin_recovery(struct covei_lane *worker, uint32_t row, int64_t patience_ns)
+{
+    int64_t deadline = covei_wait_begin(patience_ns);
+    for (;;) {
+        if (!claim_recovery(worker->segment, row))
+            return -EAGAIN;
+        int entered = covei_gate_try_enter(worker);
+        if (entered >= 0)
+            return entered;
+        drop_recovery(worker->segment, row);
+        if (covei_gate_wait_open(worker, covei_wait_left(deadline)) < 0)
+            return -EAGAIN;
+    }
+}
+
 int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_ns)
 {
     if (worker->settling || row >= worker->segment->max_members)
         return 0;
     int cancel = covei_cancel_hold();
-    if (!claim_recovery(worker->segment, row)) {
+    int entered = begin_recovery(worker, row, patience_ns);
+    if (entered < 0) {
         covei_cancel_restore(cancel);
         return 0;
     }
@@ -295,15 +315,43 @@ int covei_recover_row(struct covei_lane *worker, uint32_t row, int64_t patience_
     int result = recover_claimed(worker, row);
     worker->settling = false;
     drop_recovery(worker->segment, row);
+    if (entered)
+        covei_gate_leave(worker);
     covei_cancel_restore(cancel);
     return result;
 }
 
+/* As begin_recovery, for who has the row's recovery byte and must not give up: -errno where it cannot be had again.
+ * */
+static int begin_inheriting(struct covei_lane *worker)
+{
+    struct cove_segment *segment = worker->segment;
+    int entered;
+    while ((entered = covei_gate_try_enter(worker)) < 0) {
+        (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_RECOVERY(segment->row));
+        (void)covei_gate_wait_open(worker, COVE_FOREVER);
+        int result;
+        while ((result = covei_os->lock_try(segment->lock_file, COVEI_BYTE_RECOVERY(segment->row), true)) == -EAGAIN)
+            covei_os->nap(NAP_NS);
+        if (result < 0)
+            return covei_error(result, "%s: locking a byte of the file failed: %s", segment->name,
+                               cove_strerror(result));
+    }
+    return entered;
+}
+
 int covei_recover_inherited(struct covei_lane *worker)
 {
-    uint64_t word = atomic_load_explicit(&worker->segment->states[worker->segment->row], memory_order_acquire);
+    struct cove_segment *segment = worker->segment;
+    uint64_t word = atomic_load_explicit(&segment->states[segment->row], memory_order_acquire);
+    int entered = begin_inheriting(worker);
+    if (entered < 0)
+        return entered;
     worker->patience_ns = COVE_FOREVER;
-    return settle_member(worker, worker->segment->row, COVEI_GENERATION_OF(word));
+    int result = settle_member(worker, segment->row, COVEI_GENERATION_OF(word));
+    if (entered)
+        covei_gate_leave(worker);
+    return result;
 }
 
 void covei_recover_debts(struct covei_lane *worker)

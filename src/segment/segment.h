@@ -297,6 +297,11 @@ static inline bool covei_lock_try(struct covei_lane_shm *shm, uint64_t id, uint6
 int covei_gate_pass(struct covei_lane *lane, uint32_t place, uint64_t offset, int64_t timeout_ns);
 void covei_gate_enter(struct covei_lane *lane); /* until covei_gate_leave; waits as long as it takes */
 void covei_gate_leave(struct covei_lane *lane);
+/* The same without waiting. 1: entered; 0: there is no gate, or the lane is in the middle of something anyway, and
+ * there is nothing to leave; -EAGAIN: it is shut. And waiting until it is open: 0, or as a lock that cannot be had.
+ * */
+int covei_gate_try_enter(struct covei_lane *lane);
+int covei_gate_wait_open(struct covei_lane *lane, int64_t timeout_ns);
 /* For who has no lane: is it shut? Then wait until it is open. */
 bool covei_gate_is_shut(const struct cove_segment *segment);
 void covei_gate_wait(struct cove_segment *segment);

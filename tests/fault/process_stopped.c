@@ -264,7 +264,7 @@ static void test_stopped_anywhere_is_alive(void **state)
 {
     (void)state;
     if (UNIT_SANITIZED)
-        skip(); /* a sanitizer's allocator takes another number of instructions each time, and points are numbers */
+        testing_skip("sanitized programs take another number of instructions each time, and points are numbers");
     inherited = open_small("t");
     struct bank *bank = bank_make(inherited);
     EXPECT(COVE_CREATED, cove_stream_open_in(&stream, inherited, "stream", COVE_READER, NULL));
