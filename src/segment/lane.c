@@ -242,7 +242,10 @@ void covei_lane_release(struct covei_lane *lane)
 {
     struct cove_segment *segment = lane->segment;
     if (covei_segment_broken(segment)) {
-        /* The mutex is gone with the memory it lay in, and libc's list leads through what is there now: leave it. */
+        /* The mutex is gone with the memory it lay in, and libc's list leads through what is there now: leave it. Some
+         * libcs walk that list with all signals blocked: where the lane's page is the file's still, and beyond its end,
+         * this look has the handler put memory there while it can. */
+        (void)covei_lane_died(lane->shm);
         unlink_lane(lane);
         free(lane);
         covei_handle_lane_ends(segment);
