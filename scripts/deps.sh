@@ -2,6 +2,7 @@
 # deps.sh KIND... - looks whether a Debian machine has what KIND (demo, test, bench, coverage, format) needs, and installs the rest.
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
+# Nothing is removed for it: where packages conflict (gcc-multilib with every cross compiler; gcc-12-multilib does not) apt-get says so.
 # Silent where nothing is missing, and then it asks for no rights and no network. Otherwise apt-get, through sudo where we are
 # not root; where that cannot be, one sentence with the command, and status 1.
 set -u
@@ -53,6 +54,33 @@ need_for_test()
     fi
 }
 
+need_for_soak()
+{
+    need_for_test
+    need afl++ has afl-clang-fast
+}
+
+# What runs on the other side, cmocka and the command's libraries, is not installed: scripts/ports.sh unpacks it below build/.
+need_for_port_aarch64()
+{
+    need_for_demo
+    need python3 has python3
+    need "gcc-$(gcc_release)-aarch64-linux-gnu" has_cross_compiler
+    need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+    need qemu-user has qemu-aarch64
+}
+
+need_for_port_musl()
+{
+    need_for_test
+    need musl-tools has musl-gcc
+    need xz-utils has xz
+    need bzip2 has bzip2
+}
+
+need_for_port_32() { need_for_test; }
+
+has_cross_compiler() { has aarch64-linux-gnu-gcc || has "aarch64-linux-gnu-gcc-$(gcc_release)"; }
 gcc_release() { gcc -dumpversion 2>/dev/null | cut -d. -f1 | grep . || echo 12; }
 has_clang_runtime() { echo 'int main(void) { return 0; }' | clang -fsanitize=address -x c - -o /dev/null; }
 
@@ -66,7 +94,7 @@ install_missing()
     if [ "$(id -u)" != 0 ]; then
         as_root=(sudo)
     fi
-    local command="${as_root[*]:+sudo }apt-get install -y --no-install-recommends ${missing[*]}"
+    local command="${as_root[*]:+sudo }apt-get install -y --no-remove --no-install-recommends ${missing[*]}"
     if ! has apt-get >/dev/null; then
         echo "This machine lacks ${missing[*]} (Debian's names), and has no apt-get to install them with." >&2
         return 1
@@ -78,7 +106,7 @@ install_missing()
     echo "Installing ${missing[*]} (this takes a minute)" >&2
     export DEBIAN_FRONTEND=noninteractive
     if ! { "${as_root[@]}" apt-get update -qq && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-           apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >/dev/null; then
+           apt-get install -y -qq --no-remove --no-install-recommends "${missing[@]}"; } >/dev/null; then
         echo "Installing failed. Run this and see why: $command" >&2
         return 1
     fi
@@ -89,9 +117,9 @@ may_sudo() { has sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }
 
 for kind in "${@:-demo}"; do
     case $kind in
-    demo | test | bench | coverage | format) "need_for_$kind" ;;
+    demo | test | soak | bench | coverage | format | port_aarch64 | port_musl | port_32) "need_for_$kind" ;;
     *)
-        echo "usage: deps.sh demo|test|bench|coverage|format ..." >&2
+        echo "usage: deps.sh demo|test|soak|bench|coverage|format|port_aarch64|port_musl|port_32 ..." >&2
         exit 2
         ;;
     esac

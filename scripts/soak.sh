@@ -7,7 +7,7 @@ set -u
 cd "$(dirname "$0")/.." || exit 1
 
 export COVE_SOAK=1
-FUZZ_SECONDS=${FUZZ_SECONDS:-600}
+export FUZZ_SECONDS=${FUZZ_SECONDS:-600} # for each target and fuzzer
 failures=() runs=0
 
 # run DIRECTORY COMMAND...: in a build directory.
@@ -42,12 +42,10 @@ run build/asan ctest --output-on-failure --timeout 7200 -L '^(unit|fault|cli)$'
     run build/release env COVE_TEST_SCALE=20 COVE_FAULT_POINTS=400 ./fault/fault_process_stopped
 run build/tsan ctest --output-on-failure --timeout 7200 -L '^threads$'
 
-for target in build/asan/fuzz_*; do
-    [ -x "$target" ] || continue
-    corpus=$(mktemp -d)
-    run build/asan "./$(basename "$target")" -max_total_time="$FUZZ_SECONDS" -timeout=10 "$corpus"
-    rm -rf "$corpus"
-done
+run build/asan ctest -V --timeout 7200 -L '^fuzz$'
+if command -v afl-clang-fast >/dev/null; then
+    COVE_TESTS=ON scripts/build.sh afl fuzz_targets && run build/afl ctest -V --timeout 7200 -R '^fuzz[.]fuzz_' || failures+=("afl")
+fi
 
 echo
 printf 'FAILED  %s\n' ${failures[@]+"${failures[@]}"} | sed '/FAILED  $/d'

@@ -35,7 +35,8 @@ typedef struct cove_segment cove_segment;
 #define COVE_NODUMP 0x10u /* leave this process's mapping out of core dumps */
 /* If another process truncates the file, go on with zeros in private memory and get COVE_ETRUNCATED from the next
  * call, instead of dying of SIGBUS. Sets the process's handler for that signal; cove_region_guard (region.h) says
- * how. */
+ * how. Such a member has no robust mutex in the segment: its death is told by its file lock alone, which the system
+ * drops some milliseconds later. */
 #define COVE_GUARD 0x20u
 
 /* How long a segment lives. */

@@ -87,6 +87,10 @@ static void begin_life(struct covei_lane *lane)
     atomic_store_explicit(&shm->life_at, 0, memory_order_relaxed); /* ordered by the fence below */
     covei_order();
     memset(shm->life, 0, sizeof shm->life);
+    /* A guarded mapping may be other memory from one instruction to the next, also inside libc's unlocking, which follows
+     * pointers that lie in it. The byte tells of our death as well, only later. */
+    if (atomic_load_explicit(&lane->segment->guarded, memory_order_acquire))
+        return;
     pthread_mutexattr_t attributes;
     if (pthread_mutexattr_init(&attributes) != 0)
         return;
