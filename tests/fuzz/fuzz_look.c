@@ -1,49 +1,49 @@
-/* fuzz_look.c - looking at a segment of any bytes, read-only: stat, members, objects, check. No crash, no hang, no step beside the mapping.
- * SPDX-License-Identifier: Apache-2.0 OR MIT */
-#include "image.h"
+/* fuzz_look.c - looking at a segment of any bytes, read-only: stat, members, objects, check, as a region, what gc
+ * would do.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * Head: one byte; bit 0: COVE_GUARD. Looking changes nothing: the file is compared afterwards. */
+#include "ground.h"
+#include "target.h"
+#include "use.h"
 
 #include <cove.h>
 
 #include <string.h>
 
-enum { MEMBERS = 4, OBJECTS = 8 };
+static struct image image;
 
-static void take_sentence(const char *sentence, void *context)
+static void begin(void)
 {
-    *(size_t *)context += strlen(sentence);
+    ground_begin();
+    image_make(&image);
 }
 
-static void look(cove_segment *segment, uint64_t place)
+const struct target target = {.head_bytes = 1, .images = {&image}, .begin = begin};
+
+static void look(const uint8_t *data, size_t size)
 {
+    cove_segment *segment = NULL;
     struct cove_segment_info info;
-    struct cove_member_info members[MEMBERS], holder;
-    struct cove_object_info objects[OBJECTS];
-    size_t letters = 0;
-    (void)cove_segment_stat(segment, &info);
-    int64_t count = cove_segment_members(segment, members, MEMBERS);
-    for (int64_t i = 0; i < count && i < MEMBERS; i++)
-        letters += strlen(members[i].command);
-    count = cove_objects(segment, objects, OBJECTS);
-    for (int64_t i = 0; i < count && i < OBJECTS; i++)
-        letters += strlen(objects[i].name) + strlen(objects[i].type) + strlen(objects[i].figures);
-    (void)cove_segment_check(segment, take_sentence, &letters);
-    const cove_mutex *mutex = cove_at(segment, place & ~UINT64_C(7), sizeof *mutex);
-    if (mutex)
-        (void)cove_mutex_holder(segment, mutex, &holder);
+    struct cove_region_info region;
+    uint32_t guard = size > 0 && data[0] & 1 ? COVE_GUARD : 0;
+    (void)cove_stat(IMAGE_SEGMENT, &info);
+    (void)cove_region_look(IMAGE_SEGMENT, &region);
+    if (cove_open(&segment, IMAGE_SEGMENT, &(struct cove_options){.flags = COVE_READONLY | guard}) == 0) {
+        use_look(segment, use_place(data, size));
+        (void)cove_close(segment);
+    }
+    (void)cove_gc(1, NULL, NULL);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    cove_segment *segment = NULL;
-    struct cove_segment_info info;
-    uint64_t place = 0;
-    image_put(data, size);
-    memcpy(&place, data, size < 3 ? size : 3);
-    (void)cove_stat(IMAGE_SEGMENT, &info);
-    if (cove_open(&segment, IMAGE_SEGMENT, &(struct cove_options){.flags = COVE_READONLY}) == 0) {
-        look(segment, place);
-        (void)cove_close(segment);
-    }
-    (void)cove_gc(1, NULL, NULL);
+    static unsigned char before[2 * IMAGE_LARGEST], after[2 * IMAGE_LARGEST];
+    ground_clear();
+    image_put(&image, 0, image_path(), data + (size > 0), size - (size > 0));
+    size_t length = ground_read(image_path(), before, sizeof before);
+    look(data, size);
+    if (ground_read(image_path(), after, sizeof after) != length || memcmp(before, after, length) != 0)
+        ground_fail("looking changed the segment");
     return 0;
 }

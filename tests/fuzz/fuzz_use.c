@@ -1,137 +1,43 @@
-/* fuzz_use.c - joining a segment of any bytes and using it: recovery of what lies in it, objects, streams, blocks, transactions.
+/* fuzz_use.c - joining a segment of any bytes and using it: recovery of what lies in it, objects, streams, blocks,
+ * transactions.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Errors are right answers here; a crash, a step beside the mapping and a wait without end are not. */
-#include "image.h"
-
-#include "segment/segment.h"
+ * Head: one byte; bit 0: COVE_GUARD. */
+#include "ground.h"
+#include "target.h"
+#include "use.h"
 
 #include <cove.h>
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-static void use_objects(cove_segment *segment)
+#define OPEN_NS INT64_C(1000000)
+
+static struct image image;
+
+static void begin(void)
 {
-    struct cove_type type = {.name = "struct", .version = 1, .size_bytes = 200};
-    struct cove_type other = {.name = "other", .version = 1, .size_bytes = 100};
-    struct cove_object_info objects[4];
-    void *object = NULL;
-    if (cove_object_open(&object, segment, IMAGE_STRUCT, &type, COVE_EXISTING) >= 0)
-        memset((char *)object + 8, 1, 192); /* the address is good for as much as was asked for */
-    if (object && cove_mutex_lock(segment, object, COVE_NOWAIT) >= 0)
-        (void)cove_mutex_unlock(segment, object);
-    (void)cove_object_open(&object, segment, "other", &other, 0);
-    (void)cove_objects(segment, objects, 4);
-    (void)cove_object_remove(segment, "other");
-    (void)cove_object_remove(segment, IMAGE_STREAM);
+    ground_begin();
+    image_make(&image);
 }
 
-static void read_stream(cove_segment *segment)
-{
-    cove_stream *stream = NULL;
-    struct cove_stream_info info;
-    unsigned char bytes[700];
-    const void *peeked = NULL;
-    if (cove_stream_open_in(&stream, segment, IMAGE_STREAM, COVE_READER, NULL) < 0)
-        return;
-    (void)cove_stream_stat(stream, &info);
-    for (int i = 0; i < 8; i++) {
-        (void)cove_stream_read(stream, bytes, sizeof bytes, i % 4 ? COVE_NOWAIT : 1000000);
-        int64_t count = cove_stream_peek(stream, &peeked, COVE_NOWAIT);
-        if (count > 0)
-            memcpy(bytes, peeked, (size_t)count < sizeof bytes ? (size_t)count : sizeof bytes);
-        (void)cove_stream_consume(stream, count > 2 ? (size_t)count / 2 : 0);
-    }
-    (void)cove_stream_close(stream);
-}
-
-static void write_stream(cove_segment *segment)
-{
-    cove_stream *stream = NULL;
-    unsigned char bytes[2000];
-    void *room = NULL;
-    memset(bytes, 'w', sizeof bytes);
-    if (cove_stream_open_in(&stream, segment, IMAGE_STREAM, COVE_WRITER, NULL) < 0)
-        return;
-    for (size_t size = 1; size < sizeof bytes; size += 333)
-        (void)cove_stream_write(stream, bytes, size, size % 2 ? COVE_NOWAIT : 1000000);
-    (void)cove_stream_write_many(stream, bytes, 10, 20, COVE_NOWAIT);
-    if (cove_stream_reserve(stream, &room, 500, COVE_NOWAIT) == 0) {
-        memset(room, 'r', 500);
-        (void)cove_stream_commit(stream, 400);
-    }
-    (void)cove_stream_close(stream);
-}
-
-static void use_heap(cove_segment *segment, uint64_t place)
-{
-    cove_ref refs[5] = {0};
-    for (size_t i = 0; i < 5; i++) {
-        size_t size = 24 + i * i * 400;
-        refs[i] = cove_alloc(segment, size);
-        void *memory = cove_at(segment, refs[i], size);
-        if (memory)
-            memset(memory, 0x5a, size);
-    }
-    (void)cove_free(segment, place);
-    (void)cove_usable_size(segment, place & ~UINT64_C(15));
-    for (size_t i = 0; i < 5; i += 2)
-        (void)cove_free(segment, refs[i]);
-    (void)cove_keep(segment, refs[1]);
-}
-
-static void transact(cove_segment *segment)
-{
-    cove_ref block = cove_alloc(segment, 64);
-    unsigned char *memory = cove_at(segment, block, 64);
-    if (!memory || cove_begin(segment) < 0)
-        return;
-    memset(memory, 0, 64);
-    (void)cove_mutex_lock(segment, (cove_mutex *)(void *)memory, COVE_NOWAIT);
-    for (int i = 0; i < 40 && cove_save(segment, memory + 8, 40) == 0; i++)
-        memory[8 + i] = 1;
-    (void)cove_alloc_into(segment, (cove_ref *)(void *)(memory + 48), 32);
-    (void)cove_free(segment, block);
-    (void)(block & 16 ? cove_abort(segment) : cove_commit(segment));
-}
-
-/* Lanes that the damage made look like ours and busy refuse the close, rightly; the next input wants a clean process. */
-static void close_anyway(cove_segment *segment)
-{
-    if (cove_close(segment) != -EBUSY)
-        return;
-    (void)cove_abort(segment);
-    for (uint32_t i = 0; i < segment->max_lanes; i++) {
-        atomic_store(&segment->lanes[i].tails, 0);
-        for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
-            atomic_store(&segment->lanes[i].held[place], 0);
-    }
-    if (cove_close(segment) < 0) {
-        (void)cove_complain("closing");
-        abort();
-    }
-}
+const struct target target = {.head_bytes = 1, .images = {&image}, .begin = begin};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     cove_segment *segment = NULL;
-    uint64_t place = 0;
-    image_put(data, size);
-    memcpy(&place, data, size < 3 ? size : 3);
-    if (cove_open(&segment, IMAGE_SEGMENT, &(struct cove_options){.flags = COVE_EXISTING, .timeout_ns = 1000000}) < 0)
+    uint32_t guard = size > 0 && data[0] & 1 ? COVE_GUARD : 0;
+    ground_clear();
+    image_put(&image, 0, image_path(), data + (size > 0), size - (size > 0));
+    struct cove_options options = {.flags = COVE_EXISTING | guard, .timeout_ns = OPEN_NS};
+    if (cove_open(&segment, IMAGE_SEGMENT, &options) < 0)
         return 0;
     (void)cove_segment_check(segment, NULL, NULL);
-    use_objects(segment);
-    read_stream(segment);
-    write_stream(segment);
-    use_heap(segment, place);
-    transact(segment);
-    (void)cove_recover(segment);
+    use_segment(segment, use_place(data, size));
     (void)cove_segment_check(segment, NULL, NULL);
-    close_anyway(segment);
+    if (!use_close(segment))
+        ground_fail("it cannot be closed");
+    (void)cove_gc(0, NULL, NULL);
     (void)cove_unlink(IMAGE_SEGMENT, 1);
     return 0;
 }

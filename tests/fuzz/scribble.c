@@ -1,152 +1,120 @@
-/* scribble.c - one process flips bytes in a segment at random, while others look at it: they may say anything, and must not die.
+/* scribble.c - one process flips bytes in a segment at random, while others look at it, use it, and run the command
+ * on it: they may say anything, and must not die. scribble [SECONDS [COMMAND]]; COVE_SOAK=1: ten minutes.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Unlike the fuzz targets, what was checked may change before it is used: this finds what is read twice. */
-#include "image.h"
+ * Unlike with the fuzz targets, what was checked may change before it is used: this finds what is read twice. Where
+ * some are members, spared are, in each lane, the robust mutex (`life`), since the lists that libc and kernel keep
+ * of a thread's mutexes run through it and no check of ours stands between; and the lengths of its journals
+ * (`tails`), which their owner asserts. */
+#include "crowd.h"
+#include "ground.h"
+#include "segment/lane_shm.h"
+#include "segment/segment_shm.h"
 
 #include <cove.h>
 
 #include <fcntl.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { ONLOOKERS = 2, MEMBERS = 4, OBJECTS = 8 };
+#define SHORT_S 5
+#define LONG_S 600
 
-struct shared {
-    _Atomic uint64_t looks[ONLOOKERS];
-    _Atomic uint64_t errors;
-    _Atomic bool stop;
-};
-static struct shared *shared;
+static struct image image;
+static unsigned char *bytes; /* of the segment, mapped */
+static bool members; /* there are some */
 
-/* image.c was made for libFuzzer, which this program does without. */
-size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most)
+static bool is_spared(uint32_t place)
 {
-    (void)data, (void)most;
-    return size;
+    const uint32_t lanes_at = (uint32_t)COVEI_TABLES_AT + 3 * 4096; /* a page each for states, owners and rows */
+    const uint32_t lane_bytes = sizeof(struct covei_lane_shm);
+    const uint32_t life = offsetof(struct covei_lane_shm, life), tails = offsetof(struct covei_lane_shm, tails);
+    if (!members || place < lanes_at || place >= lanes_at + 2 * COVEI_LANES_PER_MEMBER * lane_bytes)
+        return false;
+    uint32_t in_lane = (place - lanes_at) % lane_bytes;
+    return (in_lane >= life && in_lane < life + sizeof((struct covei_lane_shm *)0)->life) ||
+           (in_lane >= tails && in_lane < tails + sizeof(uint64_t));
 }
 
-static uint64_t seconds_now(void)
+static void put(uint32_t place, unsigned char byte)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec;
+    if (!is_spared(place))
+        ((volatile unsigned char *)bytes)[place] = byte;
 }
 
-/* Returns how many errors there were, which are as welcome as answers. */
-static uint64_t look(void)
+static void mend(uint32_t from, uint32_t count)
 {
-    cove_segment *segment = NULL;
-    struct cove_segment_info info;
-    struct cove_member_info members[MEMBERS];
-    struct cove_object_info objects[OBJECTS];
-    uint64_t errors = cove_stat(IMAGE_SEGMENT, &info) < 0;
-    if (cove_open(&segment, IMAGE_SEGMENT, &(struct cove_options){.flags = COVE_READONLY}) == 0) {
-        errors += cove_segment_members(segment, members, MEMBERS) < 0;
-        errors += cove_objects(segment, objects, OBJECTS) < 0;
-        errors += cove_segment_check(segment, NULL, NULL) != 0;
-        (void)cove_close(segment);
-    } else
-        errors++;
-    return errors;
+    for (uint32_t place = from; place < from + count; place++)
+        put(place, image.bytes[place]);
 }
 
-static pid_t start_onlooker(uint32_t onlooker)
+/* What is scribbled may well say that the segment is to be removed: then there is a new one. */
+static void map_file(void)
 {
-    pid_t pid = fork();
-    if (pid != 0)
-        return pid;
-    while (!atomic_load(&shared->stop)) {
-        atomic_fetch_add(&shared->errors, look());
-        atomic_fetch_add(&shared->looks[onlooker], 1);
-    }
-    _exit(0);
-}
-
-static unsigned char *map_file(void)
-{
-    char path[200];
-    (void)snprintf(path, sizeof path, "%s/" IMAGE_SEGMENT ".cove", cove_directory());
-    int file = open(path, O_RDWR | O_CLOEXEC);
-    void *bytes = file < 0 ? MAP_FAILED : mmap(NULL, pristine.size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    if (bytes && access(image_path(), F_OK) == 0)
+        return;
+    if (bytes)
+        (void)munmap(bytes, image.size);
+    image_put(&image, 0, image_path(), NULL, 0);
+    int file = open(image_path(), O_RDWR | O_CLOEXEC);
+    bytes = file < 0 ? MAP_FAILED : mmap(NULL, image.size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     if (bytes == MAP_FAILED) {
-        perror(path);
+        perror(image_path());
         exit(1);
     }
     (void)close(file);
-    return bytes;
 }
 
-/* Damage a few words, let the others look, mend them: so they get past the first checks again and again. */
-static void scribble(unsigned char *bytes, uint64_t seconds)
+static void scribble(uint64_t until_s)
 {
-    unsigned seed = (unsigned)time(NULL);
-    uint64_t end = seconds_now() + seconds;
-    printf("scribble: seed %u\n", seed);
-    (void)fflush(stdout);
-    srandom(seed);
-    while (seconds_now() < end) {
-        uint32_t place = (uint32_t)random() % pristine.size;
-        if (random() % 4 != 0)
-            place = pristine.words[(uint32_t)random() % pristine.word_count] + (uint32_t)random() % 8;
-        bytes[place] = (unsigned char)random();
-        uint32_t mended = (uint32_t)random() % (pristine.size - 64);
-        if (random() % 8 == 0)
-            memcpy(bytes, pristine.bytes, pristine.size);
-        else
-            memcpy(bytes + mended, pristine.bytes + mended, 64);
-    }
-}
-
-static int join(const pid_t pids[ONLOOKERS])
-{
-    int bad = 0;
-    uint64_t end = seconds_now() + 30;
-    for (int i = 0; i < ONLOOKERS; i++) {
-        int status = 0;
-        pid_t ended;
-        while ((ended = waitpid(pids[i], &status, WNOHANG)) == 0 && seconds_now() < end)
-            (void)usleep(1000);
-        if (ended == 0) {
-            printf("scribble: an onlooker hangs\n");
-            kill(pids[i], SIGKILL);
-            (void)waitpid(pids[i], NULL, 0);
-            bad = 1;
-        } else if (status != 0) {
-            printf("scribble: an onlooker ended with status 0x%x\n", (unsigned)status);
-            bad = 1;
+    while (crowd_goes_on(until_s)) {
+        map_file();
+        for (int i = 0; i < 64; i++) { /* then the others get past the first checks again and again */
+            uint32_t place = (uint32_t)random() % image.size;
+            if (random() % 4 != 0)
+                place = image.words[(uint32_t)random() % image.word_count] + (uint32_t)random() % 8;
+            put(place, (unsigned char)random());
+            if (random() % 8 == 0)
+                mend(0, image.size);
+            else
+                mend((uint32_t)random() % (image.size - 64), 64);
         }
     }
-    return bad;
+}
+
+static int round_of(bool with_members, uint64_t seconds, const char *command)
+{
+    members = with_members;
+    mend(0, image.size);
+    crowd_begin(command);
+    crowd_start(CROWD_LOOK, 0);
+    crowd_start(CROWD_COMMAND, 0);
+    if (members) {
+        crowd_start(CROWD_USE, 0);
+        crowd_start(CROWD_GC, 0); /* it recovers the dead, as a member */
+    }
+    scribble(crowd_seconds() + seconds);
+    mend(0, image.size);
+    return crowd_end(members ? "scribble, with members" : "scribble");
 }
 
 int main(int argc, char **argv)
 {
-    pid_t pids[ONLOOKERS];
-    uint64_t looks = 0;
-    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED)
-        return 1;
-    image_begin();
-    image_put(NULL, 0);
-    unsigned char *bytes = map_file();
-    for (uint32_t i = 0; i < ONLOOKERS; i++)
-        pids[i] = start_onlooker(i);
-    scribble(bytes, argc > 1 ? strtoull(argv[1], NULL, 10) : 5);
-    atomic_store(&shared->stop, true);
-    int bad = join(pids);
-    for (int i = 0; i < ONLOOKERS; i++)
-        looks += atomic_load(&shared->looks[i]);
-    uint64_t errors = atomic_load(&shared->errors);
-    printf("scribble: %llu looks, %llu errors and findings, %s\n", (unsigned long long)looks,
-           (unsigned long long)errors, bad ? "FAILED" : "nobody died");
-    return bad || looks == 0 || errors == 0; /* none at all: nobody saw what was scribbled */
+    const char *soak = getenv("COVE_SOAK"), *command = argc > 2 ? argv[2] : NULL;
+    uint64_t seconds = argc > 1 ? strtoull(argv[1], NULL, 10) : SHORT_S;
+    unsigned seed = (unsigned)time(NULL);
+    if (soak && strcmp(soak, "1") == 0)
+        seconds = LONG_S;
+    ground_begin();
+    image_make(&image);
+    map_file();
+    printf("scribble: seed %u\n", seed);
+    srandom(seed);
+    int status = round_of(false, (seconds + 1) / 2, command);
+    return status | round_of(true, (seconds + 1) / 2, command);
 }
