@@ -9,7 +9,7 @@ export JOBS
 
 BUILD = build/release
 
-.PHONY: build demo test bench soak install coverage format clean help
+.PHONY: build demo test bench soak install coverage port-aarch64 port-musl port-32 format clean help
 .DEFAULT_GOAL := build
 
 build: ## the library and the command, into build/release
@@ -30,7 +30,7 @@ bench: ## speed, beside the limit of this machine and beside other ways
 	@scripts/bench.sh
 
 soak: ## the long forms of the tests: hours
-	@scripts/deps.sh test
+	@scripts/deps.sh soak
 	@scripts/soak.sh
 
 install: build ## headers, libraries, command, manual: PREFIX=/usr/local DESTDIR=
@@ -41,6 +41,15 @@ coverage: ## which lines the unit tests reach: build/coverage/coverage.html
 	@scripts/deps.sh coverage
 	@scripts/coverage.sh
 
+port-aarch64: ## cross build for 64-bit ARM; the layout there, and the tests that can run under an emulator
+	@scripts/ports.sh aarch64
+
+port-musl: ## build with musl in place of glibc, and all tests with it
+	@scripts/ports.sh musl
+
+port-32: ## build 32-bit programs, and all tests with them
+	@scripts/ports.sh 32
+
 format: ## lay the sources out by .clang-format
 	@scripts/deps.sh format
 	@git ls-files -z --cached --others --exclude-standard '*.c' '*.h' | xargs -0 clang-format -i
@@ -49,4 +58,4 @@ clean: ## remove build/
 	@rm -rf build
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1 \t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' Makefile | expand -t 22

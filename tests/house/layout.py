@@ -2,6 +2,8 @@
 SPDX-License-Identifier: Apache-2.0 OR MIT
 
     layout.py              check
+    layout.py --with COMPILER [RUNNER]
+                           check what this compiler makes of it, for another machine: its programs are run by RUNNER
     layout.py --print      print what layout.golden should hold now, to be looked at and pasted by hand
     layout.py --self-test  check that planted faults are found
 
@@ -130,33 +132,39 @@ def program(structs):
     return "\n".join(lines + ["    return 0;", "}", ""])
 
 
+class Target:
+    """A way to compile: its name, the compiler's command, and what runs its programs."""
+    def __init__(self, name, command, runner=()):
+        self.name, self.command, self.runner = name, list(command), list(runner)
+
+
 def targets():
-    """(name, command) of each way to compile: both compilers, and both word sizes where the machine has two."""
+    """Each way to compile here: both compilers, and both word sizes where the machine has two."""
     for compiler in COMPILERS:
-        yield compiler, [compiler]
+        yield Target(compiler, [compiler])
     if os.uname().machine == "x86_64":
         # gcc-12-multilib brings the 32-bit libc but not the link to the kernel's headers, which gcc-multilib would.
         multiarch = must(["gcc", "-print-multiarch"]).strip()
         for compiler in COMPILERS:
-            yield f"{compiler} -m32", [compiler, "-m32", "-idirafter", f"/usr/include/{multiarch}"]
+            yield Target(f"{compiler} -m32", [compiler, "-m32", "-idirafter", f"/usr/include/{multiarch}"])
 
 
-def layout_by(root, command, structs):
+def layout_by(root, target, structs):
     """What a compiler makes of it, as text. Raises RuntimeError with what it said."""
     with tempfile.TemporaryDirectory() as scratch:
         source, binary = os.path.join(scratch, "layout.c"), os.path.join(scratch, "layout")
         with open(source, "w", encoding="utf-8") as file:
             file.write(program(structs))
-        compile_command = command + ["-std=c11", "-w", "-D_GNU_SOURCE", "-I", root, "-I", os.path.join(root, "src"),
+        compile_command = target.command + ["-std=c11", "-w", "-D_GNU_SOURCE", "-I", root, "-I", os.path.join(root, "src"),
                                      "-I", os.path.join(root, "include"), source, "-o", binary]
         done = subprocess.run(compile_command, capture_output=True, text=True)
         if done.returncode != 0:
-            raise RuntimeError(f"{shlex.join(command)}: {done.stderr}")
+            raise RuntimeError(f"{shlex.join(target.command)}: {done.stderr}")
         try:
-            return subprocess.run([binary], capture_output=True, text=True, check=True).stdout
+            return subprocess.run(target.runner + [binary], capture_output=True, text=True, check=True).stdout
         except OSError as error:
-            reason = "this kernel runs no 32-bit programs" if error.errno == errno.ENOEXEC else str(error)
-            raise RuntimeError(f"{shlex.join(command)}: {reason}") from error
+            reason = "this kernel does not run its programs" if error.errno == errno.ENOEXEC else str(error)
+            raise RuntimeError(f"{shlex.join(target.command)}: {reason}") from error
 
 
 def by_struct(layout):
@@ -189,16 +197,16 @@ def golden(root):
     return "".join(line for line in read(root, GOLDEN).splitlines(True) if not line.startswith("#"))
 
 
-def check_compiled(root, structs):
+def check_compiled(root, structs, ways):
     expected = golden(root)
-    for name, command in targets():
+    for target in ways:
         try:
-            found = layout_by(root, command, structs)
+            found = layout_by(root, target, structs)
         except RuntimeError as error:
-            yield f"{name}: {error}"
+            yield f"{target.name}: {error}"
             continue
         for line in differences(expected, found):
-            yield f"{name}: {line}"
+            yield f"{target.name}: {line}"
 
 
 def check(root):
@@ -207,7 +215,7 @@ def check(root):
     for struct in structs:
         problems += list(check_fields(struct)) + list(check_asserts(root, struct))
     if not any(f.name is None for s in structs for f in s.fields):
-        problems += check_compiled(root, structs)
+        problems += check_compiled(root, structs, targets())
     return problems
 
 
@@ -264,6 +272,10 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--self-test"]:
         self_test("layout", check, PLANTED)
     if sys.argv[1:] == ["--print"]:
-        sys.stdout.write(layout_by(ROOT, ["gcc"], structs_of(ROOT)))
+        sys.stdout.write(layout_by(ROOT, Target("gcc", ["gcc"]), structs_of(ROOT)))
         sys.exit(0)
+    if sys.argv[1:2] == ["--with"]:
+        # Static, so that whatever runs it needs no libraries of that machine.
+        there = Target(sys.argv[2], shlex.split(sys.argv[2]) + ["-static"], shlex.split(" ".join(sys.argv[3:])))
+        report("layout", list(check_compiled(ROOT, structs_of(ROOT), [there])), len(structs_of(ROOT)))
     report("layout", check(ROOT), len(structs_of(ROOT)))

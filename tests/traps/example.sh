@@ -1,5 +1,5 @@
 #!/bin/sh
-# example.sh EXPECTED PROGRAM... - runs an example in an empty $COVE_DIR, and looks at what it printed and left behind.
+# example.sh EXPECTED PROGRAM... - runs an example in an empty $COVE_DIR; looks at what it printed and left behind.
 # SPDX-License-Identifier: Apache-2.0 OR MIT
 #
 # Good is status 0, the output that the file EXPECTED holds (where it exists), and nothing left: no file in $COVE_DIR,

@@ -2,8 +2,9 @@
  * own.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Each test first walks into the trap by the old calls, where that can be done under control, and asserts what it does
- * to a program; then it does the same by Cove's. A row of the old calls is named in each test's first comment. */
+ * Each test first walks into the trap by the old calls, where that can be done under control, and asserts what it
+ * does to a program; then it does the same by Cove's. A line "row:" above a group of tests, or the head of the file,
+ * names the old calls that they belong to. */
 #ifndef TRAPS_H
 #define TRAPS_H
 
