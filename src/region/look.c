@@ -316,7 +316,7 @@ static int find_range(const cove_region *region, uint64_t offset, uint64_t *leng
                            region->place.name, region->length, offset, offset + *length);
     if (*length == 0)
         *length = region->length - offset;
-    *begin = region->data + offset;
+    *begin = region->data ? region->data + offset : NULL; /* an empty region has no bytes */
     return is_broken(region) ? tell_broken(region) : 0;
 }
 
