@@ -7,6 +7,8 @@
 /* ctest: timeout=60 */
 #include "unit.h"
 
+#include <cove/region.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #define MARK_BEGIN (-1234)
@@ -22,7 +24,8 @@ static const struct {
     {"open openat", "file_open, file_make..., file_reopen, and /proc for process_self", true},
     {"close", "file_close", true},
     {"linkat", "file_publish", true},
-    {"rename renameat renameat2", "file_rename_new", false},
+    {"renameat2", "file_rename_new", false},
+    {"rename renameat", "file_rename", true},
     {"fstat newfstatat lstat stat statx fstat64 fstatat64", "file_stat, path_stat", true},
     {"sched_yield", "file_open, where somebody has a lease on the file", false},
     {"rt_sigprocmask", "file_reserve, which no signal interrupts", true},
@@ -37,6 +40,14 @@ static const struct {
     {"fcntl fcntl64", "lock_try, lock_drop, lock_held", true},
     {"mmap mmap2", "map", true},
     {"munmap", "unmap", true},
+    {"mprotect", "map_protect, and malloc", true},
+    {"msync", "map_sync", true},
+    {"fsync fdatasync", "file_sync, directory_sync", true},
+    {"memfd_create", "file_make_memory", true},
+    {"rt_sigaction sigaction", "fault_guard", true},
+    {"getcwd", "working_directory", true},
+    {"shmget shmat shmdt shmctl ipc", "shm_..., where there is System V memory", false},
+    {"sendmsg recvmsg socketcall", "fd_send, fd_receive", true},
     {"madvise", "map_keep_from_dumps, wiped_page", true},
     {"futex futex_time64", "park, wake", false},
     {"futex_waitv", "park2", false},
@@ -51,7 +62,7 @@ static const struct {
     {"read", "process_self, boot_id: files of /proc", true},
     {"getrlimit prlimit64 ugetrlimit", "file_reserve: the file size limit", true},
     {"get_robust_list set_robust_list", "the robust mutexes of lanes", false},
-    {"brk mprotect mremap getrandom", "malloc", false},
+    {"brk mremap getrandom", "malloc", false},
     {"lseek _llseek socket connect getuid sendto poll", "getgrnam_r", false},
     {"write", "libc's stdio on behalf of the test", false},
 };
@@ -108,9 +119,82 @@ static void use_stream(cove_segment *segment, uint32_t flags)
     NEED(cove_stream_close(reader) == 0);
 }
 
+static int touch(void *data, uint64_t size_bytes, void *context)
+{
+    (void)context;
+    ((volatile unsigned char *)data)[size_bytes - 1] = 1;
+    return 0;
+}
+
+static void use_region(const char *name)
+{
+    cove_region *region = NULL;
+    struct cove_region_info info;
+    struct cove_region_options options = {.size_bytes = 8192, .flags = COVE_NODUMP};
+    NEED(cove_region_open(&region, name, &options) == COVE_CREATED && cove_region_guard(region, touch, NULL) == 0);
+    NEED(cove_region_protect(region, 0, 4096, COVE_ACCESS_READ) == 0 && cove_region_stat(region, &info) == 0);
+    if (cove_supports(name, COVE_CAN_SYNC) == 1)
+        NEED(cove_region_sync(region, 0, 0) == 0);
+    if (cove_supports(name, COVE_CAN_NAME) == 1)
+        NEED(cove_region_look(name, &info) == 0 && cove_region_set_rights(name, 0640, NULL) == 0);
+    if (cove_supports(name, COVE_CAN_REPLACE) == 1)
+        NEED(cove_region_replace(name, "new", 3, NULL) == 0);
+    if (cove_supports(name, COVE_CAN_NAME) == 1)
+        NEED(cove_region_unlink(name, 0) == 0);
+    NEED(cove_region_close(region) == 0);
+}
+
+/* Nameless memory, sent and received and opened by its descriptor. */
+static void use_descriptor(const int sockets[2])
+{
+    cove_region *region = NULL, *received = NULL;
+    char name[16];
+    NEED(cove_region_open(&region, "memfd:", &(struct cove_region_options){.size_bytes = 1}) == COVE_CREATED);
+    int sent = cove_region_fd(region);
+    NEED(sent >= 0 && cove_fd_send(sockets[0], sent) == 0);
+    int fd = cove_fd_receive(sockets[1]);
+    (void)snprintf(name, sizeof name, "fd:%d", fd);
+    NEED(fd >= 0 && cove_region_open(&received, name, NULL) == 0);
+    NEED(cove_region_close(region) == 0 && cove_region_close(received) == 0);
+}
+
+static void use_segment(const char *name)
+{
+    cove_segment *segment = NULL;
+    struct cove_options small = {.size_bytes = 65536, .max_members = 8};
+    NEED(cove_open(&segment, name, &small) == COVE_CREATED && cove_segment_check(segment, NULL, NULL) == 0);
+    if (cove_supports(name, COVE_CAN_SYNC) == 1)
+        NEED(cove_sync(segment, COVE_NOWAIT) == 0);
+    NEED(cove_close(segment) == 0);
+    if (cove_supports(name, COVE_CAN_NAME) == 1)
+        NEED(cove_unlink(name, 0) == 0);
+}
+
+static void use_backends(const int sockets[2])
+{
+    char key[32];
+    (void)snprintf(key, sizeof key, "sysv:0x%x", 0xe0000000u | (unsigned)getpid() << 4);
+    use_region("posix:/strace-region");
+    use_region("file:strace-region");
+    use_region("memfd:");
+    use_descriptor(sockets);
+    use_segment("file:strace-segment");
+    use_segment("memfd:");
+    if (cove_supports(key, COVE_CAN_USE) == 1) {
+        use_region(key);
+        use_segment(key);
+    }
+    if (cove_supports("huge:strace-region", COVE_CAN_USE) == 1)
+        use_segment("huge:strace-segment");
+    use_segment("hugetry:strace-segment");
+}
+
 static int use_all(void)
 {
+    int sockets[2];
+    NEED(chdir(cove_directory()) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) == 0);
     (void)close(MARK_BEGIN);
+    use_backends(sockets);
     cove_segment *segment = NULL, *look = NULL;
     struct cove_segment_info info;
     struct cove_options options = {.flags = COVE_NODUMP, .group = getenv("COVE_TEST_GROUP")};
