@@ -30,7 +30,11 @@ done
 
 for preset in release clang; do
     [ -x build/$preset/kill_table ] && run build/$preset ./kill_table --all
-    [ -x build/$preset/storm ] && run build/$preset ./storm --kills 10000
+    [ -x build/$preset/storm ] || continue
+    run build/$preset ./storm --kills 10000
+    for place in file sysv fd; do run build/$preset ./storm --place $place --storm work --kills 10000; done
+    for place in file sysv; do run build/$preset ./storm --place $place --storm comings --kills 10000; done
+    for kind in replacing copying; do run build/$preset ./storm --storm $kind --kills 10000; done
 done
 
 # What takes COVE_SOAK as the wish for more rounds.

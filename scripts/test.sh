@@ -18,8 +18,8 @@ STAGES="house     release  60        ^house$                no
         example   release  20        ^example$              no
         conformance release 25       ^conformance$          no
         fault     release  60        ^fault$                no
-        storm     release  45        ^storm$                yes
-        kill      release  240       ^kill$                 yes
+        storm     release  90        ^storm$                yes
+        kill      release  260       ^kill$                 yes
         valgrind  release  60        ^valgrind$             no
         asan      asan     80        ^(unit|cli|fault|kill)$ no
         fuzz      asan     30        ^fuzz$                 no

@@ -6,7 +6,8 @@
  *   single  one 8-byte store changes both: no point is wrong
  *   undo    old values first into a slot, then a mark, then the change, then the mark cleared; the survivor undoes: no point
  * Every instruction is killed at, through landmarks, and the verdict of the distinct points must be that of all points:
- * the shortcut of the kill table rests on it. A loop, a system call, a thread and a hang are stepped as well. */
+ * the shortcut of the kill table rests on it. A loop, a system call, a thread and a hang are stepped as well. Between two system
+ * calls that each change one number, the coarser way of the table must see exactly that. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -15,6 +16,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +179,43 @@ static void test_change(const char *name, int (*run)(void *), void (*change)(voi
     stepper_trace_free(&trace);
 }
 
+/* Two calls, each of which changes one half. */
+static int run_calling(void *change)
+{
+    (void)change;
+    uint32_t seven = 7;
+    int fd = open(toy_path, O_WRONLY | O_CLOEXEC);
+    stepper_mark_begin();
+    int good = pwrite(fd, &seven, sizeof seven, offsetof(struct toy, pair)) == sizeof seven &&
+               pwrite(fd, &seven, sizeof seven, offsetof(struct toy, pair) + sizeof seven) == sizeof seven;
+    stepper_mark_end();
+    return !good;
+}
+
+static void test_calls(void)
+{
+    static const uint32_t wanted[5][2] = {{0, 0}, {0, 0}, {7, 0}, {7, 0}, {7, 7}};
+    struct stepper stepper = {0};
+    struct stepper_trace trace = {0};
+    printf("-- from call to call\n");
+    reset();
+    enum stepper_outcome outcome = stepper_start(&stepper, run_calling, NULL, TIMEOUT_NS);
+    if (outcome == STEPPER_AT_POINT)
+        outcome = stepper_record_calls(&stepper, &trace);
+    expect(outcome == STEPPER_AT_END && trace.count == 4, "stops before and after each of two calls",
+           (long long)trace.count);
+    expect(stepper_finish(&stepper) == 0 && toy->pair[1] == 7, "it then ends as if nobody had looked", toy->pair[1]);
+    for (size_t k = 0; k <= 4; k++) {
+        reset();
+        int there = stepper_start(&stepper, run_calling, NULL, TIMEOUT_NS) == STEPPER_AT_POINT &&
+                    stepper_run_to_call(&stepper, k) == STEPPER_AT_POINT;
+        stepper_kill(&stepper);
+        expect(there && toy->pair[0] == wanted[k][0] && toy->pair[1] == wanted[k][1],
+               "killed there, the calls before it are made and no others; point", (long long)k);
+    }
+    stepper_trace_free(&trace);
+}
+
 static void test_hang_is_told(void)
 {
     struct stepper stepper = {0};
@@ -207,6 +246,7 @@ int main(int argc, char **argv)
     test_change("undo, behind a loop and a system call", run_plain, change_looping, 0);
     test_change("undo, in a thread", run_threaded, change_undo, 0);
     test_change("naive, in a thread", run_threaded, change_naive, 1);
+    test_calls();
     test_hang_is_told();
     unlink(toy_path);
     printf("%s\n", failures == 0 ? "all good" : "FAILED");

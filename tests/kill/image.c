@@ -117,12 +117,17 @@ static void open_objects(struct stage *stage)
     stage->wide = open_object(stage, "wide", &wide_type);
 }
 
-void stage_open(struct stage *stage)
+void stage_open_at(struct stage *stage, const char *name)
 {
     struct cove_options options = {.flags = COVE_EXISTING};
-    if (!must(stage, cove_open(&stage->segment, SEGMENT_NAME, &options) >= 0, "opening the segment"))
+    if (!must(stage, cove_open(&stage->segment, name, &options) >= 0, "opening the segment"))
         exit(4);
     open_objects(stage);
+}
+
+void stage_open(struct stage *stage)
+{
+    stage_open_at(stage, stage_name(stage));
 }
 
 void stage_close(struct stage *stage)
@@ -137,7 +142,7 @@ void image_fill(struct stage *stage)
 {
     struct cove_options options = {
         .flags = COVE_EXCLUSIVE, .size_bytes = 40 * 1024, .max_size_bytes = 16 << 20, .max_members = 6};
-    if (!must(stage, cove_open(&stage->segment, SEGMENT_NAME, &options) == COVE_CREATED, "building: create"))
+    if (!must(stage, cove_open(&stage->segment, stage_name(stage), &options) == COVE_CREATED, "building: create"))
         exit(4);
     open_objects(stage);
     stage->alice->cents = stage->bob->cents = stage->carol->cents = START_CENTS;

@@ -1,7 +1,7 @@
 /* kill_table.c - kills every operation at its instructions, and prints what the others found.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- *   kill_table [--all] [--seconds S] [--seed N] [--only OPERATION [--point K [--recovery-point R]]] [--recovery]
+ *   kill_table [--all] [--calls] [--seconds S] [--seed N] [--only OPERATION [--point K [--recovery-point R]]] [--recovery]
  *              [--until-found] [--trace] [--list]
  *
  * For each operation: it is played whole and stepped through, which counts its instructions and shows the points at which shared
@@ -9,6 +9,9 @@
  * The points of an operation are taken in this order: those around system calls and changes of shared bytes, in an order
  * shuffled by the seed; then, shuffled too, all the others. Each operation gets its part of the time (--seconds); --all takes
  * every point of every operation. --until-found ends with the first failure.
+ *
+ * Long operations whose state is in files and descriptors are not among them, unless they are named or --all is given. --calls plays
+ * those alone, and kills before and after system calls, which it finds without single steps.
  *
  * --trace prints the points instead: number, next instruction, "changed" and "call" where the instruction before it was that.
  *
@@ -42,14 +45,15 @@
 #define RECOVERY_SECONDS 2.5 /* for a row of it at least */
 
 struct settings {
-    int all, recovery_only, list, trace, until_found;
+    int all, calls, recovery_only, list, trace, until_found;
     double seconds;
     uint64_t seed;
     const char *only;
     size_t point, recovery_point;
 };
 
-static const struct scenario *const all_scenarios[] = {ops_segment, ops_lock, ops_heap, ops_object, ops_stream};
+static const struct scenario *const all_scenarios[] = {ops_segment, ops_region, ops_durable, ops_lock,
+                                                       ops_heap,    ops_object, ops_stream};
 static struct settings settings = {.seconds = 60, .point = NOT_KILLED, .recovery_point = NOT_KILLED};
 static const char *directory;
 
@@ -123,7 +127,8 @@ static int play_whole(struct theatre *theatre, struct row *row)
     row->points = theatre->trace.count + 1;
     row->steps_per_second = theatre->trace.steps_per_second;
     const struct scenario *scenario = theatre->scenario;
-    row->out_of_range = row->instructions < scenario->least || row->instructions > scenario->most;
+    row->out_of_range = settings.calls ? row->instructions == 0
+                                       : row->instructions < scenario->least || row->instructions > scenario->most;
     if (row->out_of_range)
         printf("  %s took %zu instructions, kept range %u to %u: what is stepped, or its range, is wrong\n", row->name,
                row->instructions, scenario->least, scenario->most);
@@ -178,7 +183,7 @@ static void play_operation(const struct scenario *scenario, struct ledger *ledge
     row->name = scenario->name;
     if (!theatre_open(&theatre, scenario, ledger, directory)) {
         row->broken = 1;
-    } else if (play_whole(&theatre, row)) {
+    } else if (theatre.by_calls = settings.calls, play_whole(&theatre, row)) {
         if (settings.trace) {
             print_trace(&theatre.trace);
         } else if (settings.point == NOT_KILLED) {
@@ -256,7 +261,10 @@ static void play_recovery(const struct scenario *scenario, struct ledger *ledger
 
 static int wanted(const struct scenario *scenario, int recovery)
 {
-    if (settings.only != NULL && strcmp(settings.only, scenario->name) != 0)
+    int named = settings.only != NULL && strcmp(settings.only, scenario->name) == 0;
+    int by_calls = (scenario->traits & BY_CALLS) != 0 ||
+                   (scenario->traits & EVERY_POINT && scenario->backend != ON_POSIX);
+    if (settings.only != NULL ? !named : settings.calls != by_calls && !(settings.all && !settings.calls))
         return 0;
     if (!recovery)
         return !settings.recovery_only;
@@ -321,7 +329,9 @@ static void play_recoveries(double end, struct row *total)
 
 static int play_all(struct row *total)
 {
-    double now = seconds_now(), share = settings.recovery_only ? 0 : settings.only != NULL ? 1 : OPERATIONS_SHARE;
+    double now = seconds_now(), share = settings.recovery_only                    ? 0
+                                        : settings.only != NULL || settings.calls ? 1
+                                                                                  : OPERATIONS_SHARE;
     play_operations(now + settings.seconds * share, total);
     if (share < 1)
         play_recoveries(now + settings.seconds, total);
@@ -349,6 +359,8 @@ static int parse(int argc, char **argv)
         const char *value = i + 1 < argc ? argv[i + 1] : NULL;
         if (strcmp(argv[i], "--all") == 0)
             settings.all = 1;
+        else if (strcmp(argv[i], "--calls") == 0)
+            settings.calls = 1;
         else if (strcmp(argv[i], "--recovery") == 0)
             settings.recovery_only = 1;
         else if (strcmp(argv[i], "--until-found") == 0)
@@ -393,7 +405,8 @@ static int work(const char *scratch)
     stepper_pin(0);
     random_state = settings.seed;
     rows_show(settings.seed, settings.point != NOT_KILLED);
-    printf("seed %" PRIu64 "%s, stepping %s\n", settings.seed, settings.all ? ", every point" : "", stepped_library());
+    printf("seed %" PRIu64 "%s%s, stepping %s\n", settings.seed, settings.all ? ", every point" : "",
+           settings.calls ? ", --calls" : "", stepped_library());
     rows_print_head();
     int failed = play_all(&total);
     row_print(&total);
@@ -409,9 +422,9 @@ int main(int argc, char **argv)
 {
     settings.seed = (uint64_t)time(NULL) % 1000000;
     if (!parse(argc, argv)) {
-        fprintf(stderr,
-                "usage: kill_table [--all] [--seconds S] [--seed N] [--recovery] [--trace] [--until-found] [--list]\n"
-                "                  [--only OPERATION [--point K [--recovery-point R]]]\n");
+        fprintf(stderr, "usage: kill_table [--all] [--calls] [--seconds S] [--seed N] [--recovery] [--trace] "
+                        "[--until-found] [--list]\n"
+                        "                  [--only OPERATION [--point K [--recovery-point R]]]\n");
         return 2;
     }
     if (settings.list) {

@@ -23,18 +23,11 @@
 
 static const struct cove_options small = {.size_bytes = 16 * 1024, .max_size_bytes = 1 << 20, .max_members = 8};
 
-static int name_is_there(void)
-{
-    char path[512];
-    snprintf(path, sizeof path, "%s/%s.cove", cove_directory(), SEGMENT_NAME);
-    return access(path, F_OK) == 0;
-}
-
 /* Opens or makes it, uses it, checks it. */
 static int open_and_use(struct stage *stage)
 {
     int64_t began_ns = stepper_now_ns();
-    int got = cove_open(&stage->segment, SEGMENT_NAME, &small);
+    int got = cove_open(&stage->segment, stage_name(stage), &small);
     if (!must(stage, got >= 0, "opening or creating"))
         return got;
     if (stepper_now_ns() - began_ns > NEXT_OPENER_NS && stage->role == ROLE_PROBE)
@@ -46,8 +39,8 @@ static int open_and_use(struct stage *stage)
 
 static void remove_it(struct stage *stage)
 {
-    must(stage, cove_unlink(SEGMENT_NAME, 0) == 0, "removing the segment that all have left");
-    if (name_is_there())
+    must(stage, cove_unlink(stage_name(stage), 0) == 0, "removing the segment that all have left");
+    if (name_is_there(stage))
         finding(stage, VERDICT_LEAKED, "the name is still there");
 }
 
@@ -57,7 +50,7 @@ static void operate_create(struct stage *stage)
 {
     struct cove_options options = small;
     options.flags = COVE_EXCLUSIVE;
-    must(stage, cove_open(&stage->segment, SEGMENT_NAME, &options) == COVE_CREATED, "creating");
+    must(stage, cove_open(&stage->segment, stage_name(stage), &options) == COVE_CREATED, "creating");
     acknowledge(stage, 1);
 }
 
@@ -76,7 +69,7 @@ static void sleep_open_after(struct stage *stage)
 static void verify_created(struct stage *stage)
 {
     struct cove_segment_info info;
-    if (!name_is_there())
+    if (!name_is_there(stage))
         finding(stage, VERDICT_LOST, "the sleeper's segment is gone");
     open_and_use(stage);
     must(stage, cove_recover(stage->segment) >= 0, "cove_recover");
@@ -91,7 +84,7 @@ static void verify_created(struct stage *stage)
 /* Nobody else tries: what a killed creator leaves alone. */
 static void verify_created_alone(struct stage *stage)
 {
-    int there = name_is_there();
+    int there = name_is_there(stage);
     if (stage->ledger->acknowledged && !there)
         finding(stage, VERDICT_LOST, "an acknowledged segment is not there");
     int got = open_and_use(stage);
@@ -107,7 +100,7 @@ static void verify_created_alone(struct stage *stage)
 static void operate_open(struct stage *stage)
 {
     struct cove_options options = {.flags = COVE_EXISTING};
-    must(stage, cove_open(&stage->segment, SEGMENT_NAME, &options) == 0, "opening");
+    must(stage, cove_open(&stage->segment, stage_name(stage), &options) == 0, "opening");
     acknowledge(stage, 1);
 }
 
@@ -116,7 +109,7 @@ static void sleep_open_again(struct stage *stage)
 {
     struct cove_options options = {.flags = COVE_EXISTING};
     cove_segment *again = NULL;
-    if (must(stage, cove_open(&again, SEGMENT_NAME, &options) == 0, "opening"))
+    if (must(stage, cove_open(&again, stage_name(stage), &options) == 0, "opening"))
         stage->segment = again;
 }
 
@@ -149,35 +142,46 @@ static void prepare_last_out(struct stage *stage)
 {
     struct cove_options options = small;
     options.lifetime = COVE_LAST_OUT;
-    must(stage, cove_open(&stage->segment, SEGMENT_NAME, &options) == COVE_CREATED, "creating");
+    must(stage, cove_open(&stage->segment, stage_name(stage), &options) == COVE_CREATED, "creating");
     must(stage, cove_alloc(stage->segment, 300) != 0, "alloc");
 }
 
-/* The segment is LAST_OUT, and the victim the last: the name must go, whether it closes or dies. */
+/* The segment is LAST_OUT, and the victim the last: the name must go, whether it closes or dies. Files anywhere are
+ * not for gc to find; there it is the next to open who takes the name away. */
 static void verify_gone(struct stage *stage)
 {
     must(stage, cove_gc(0, NULL, NULL) >= 0, "cove_gc");
-    if (name_is_there())
+    if (stage->scenario->backend == ON_FILE) {
+        int got = cove_open(&stage->segment, stage_name(stage), &(struct cove_options){.flags = COVE_EXISTING});
+        must(stage, got == -ENOENT, "opening a LAST_OUT segment that went with its last member");
+    }
+    if (name_is_there(stage))
         finding(stage, VERDICT_LEAKED, "a LAST_OUT segment stays when its last member is gone");
     open_and_use(stage);
     stage_check(stage);
     stage_close(stage);
-    if (name_is_there())
+    if (name_is_there(stage))
         remove_it(stage);
+}
+
+/* A copy beside it, which goes with it. */
+static void build_copy(struct stage *stage)
+{
+    must(stage, cove_sync(stage->segment, PATIENCE_NS) == 0, "building: a copy");
 }
 
 /* ---- removing ------------------------------------------------------------------------------------------------- */
 
 static void operate_unlink(struct stage *stage)
 {
-    must(stage, cove_unlink(SEGMENT_NAME, 0) == 0, "removing");
+    must(stage, cove_unlink(stage_name(stage), 0) == 0, "removing");
     acknowledge(stage, 1);
 }
 
 /* Opens while the name goes: gets the old one whole, or a new one, and can use it to the end. */
 static void verify_unlinked(struct stage *stage)
 {
-    int there = name_is_there();
+    int there = name_is_there(stage);
     if (stage->ledger->acknowledged && there && stage->ledger->result[ROLE_SLEEPER] != COVE_CREATED)
         finding(stage, VERDICT_CORRUPT, "a removed name is there");
     open_and_use(stage);
@@ -188,8 +192,11 @@ static void verify_unlinked(struct stage *stage)
 
 static void verify_unlinked_alone(struct stage *stage)
 {
-    if (stage->ledger->acknowledged && name_is_there())
+    if (stage->ledger->acknowledged && name_is_there(stage))
         finding(stage, VERDICT_CORRUPT, "a removed name is there");
+    if (!name_is_there(stage) && access(copy_path(), F_OK) == 0)
+        finding(stage, VERDICT_LEAKED,
+                "the copy of a removed segment is there, and would pass for one of the next segment of that name");
     open_and_use(stage);
     stage_check(stage);
     stage_close(stage);
@@ -253,7 +260,7 @@ static void live_as_child(struct stage *stage)
     int refused = cove_mutex_lock(stage->segment, &stage->bob->lock, COVE_NOWAIT);
     if (refused != COVE_EFORKED)
         finding(stage, VERDICT_CORRUPT, "a forked child's use of its parent's handle gave %d", refused);
-    int got = cove_open(&own, SEGMENT_NAME, &options);
+    int got = cove_open(&own, stage_name(stage), &options);
     if (must(stage, got == 0, "opening in a forked child"))
         must(stage, cove_close(own) == 0, "closing in a forked child");
     _exit(0);
@@ -279,61 +286,29 @@ static void after_fork(struct stage *stage)
     must(stage, cove_mutex_unlock(stage->segment, &stage->alice->lock) == 0, "unlock");
 }
 
+#define CREATED .traits = EVERY_POINT | NO_IMAGE | PROBE_OPENS, .operate = operate_create
+#define CREATED_RACING CREATED, .sleep = sleep_open, .sleep_after = sleep_open_after, .verify = verify_created
+#define CREATED_ALONE CREATED, .verify = verify_created_alone
+#define OPENED .traits = EVERY_POINT | VICTIM_OPENS | SLEEPER_OPENS, .operate = operate_open, .sleep = sleep_open_again
+#define CLOSED \
+    .traits = EVERY_POINT, .prepare = prepare_busy_member, .operate = operate_close, .verify = verify_stream_free
+#define LAST_OUT                                                                                           \
+    .traits = EVERY_POINT | NO_IMAGE | PROBE_OPENS, .prepare = prepare_last_out, .operate = operate_close, \
+    .verify = verify_gone
+#define REMOVED .traits = EVERY_POINT | ALONE | PROBE_OPENS | VICTIM_OPENS | SLEEPER_OPENS, .operate = operate_unlink
+#define REMOVED_RACING REMOVED, .sleep = sleep_open, .verify = verify_unlinked
+#define REMOVED_ALONE REMOVED, .verify = verify_unlinked_alone
+#define GC .traits = EVERY_POINT, .prepare = prepare_dead_member, .operate = operate_gc, .sleep = sleep_lock
+
 const struct scenario ops_segment[] = {
-    {.name = "segment created, another opens",
-     .traits = EVERY_POINT | NO_IMAGE | PROBE_OPENS,
-     .least = 6900,
-     .most = 53000,
-     .operate = operate_create,
-     .sleep = sleep_open,
-     .sleep_after = sleep_open_after,
-     .verify = verify_created},
-    {.name = "segment created, nobody else",
-     .traits = EVERY_POINT | NO_IMAGE | PROBE_OPENS,
-     .least = 7000,
-     .most = 53000,
-     .operate = operate_create,
-     .verify = verify_created_alone},
-    {.name = "segment opened",
-     .traits = EVERY_POINT | VICTIM_OPENS | SLEEPER_OPENS,
-     .least = 6400,
-     .most = 60000,
-     .operate = operate_open,
-     .sleep = sleep_open_again},
-    {.name = "segment closed",
-     .traits = EVERY_POINT,
-     .least = 1400,
-     .most = 12000,
-     .prepare = prepare_busy_member,
-     .operate = operate_close,
-     .verify = verify_stream_free},
-    {.name = "LAST_OUT segment closed by the last",
-     .traits = EVERY_POINT | NO_IMAGE | PROBE_OPENS,
-     .least = 1900,
-     .most = 16000,
-     .prepare = prepare_last_out,
-     .operate = operate_close,
-     .verify = verify_gone},
-    {.name = "segment removed, another opens",
-     .traits = EVERY_POINT | ALONE | PROBE_OPENS | VICTIM_OPENS | SLEEPER_OPENS,
-     .least = 2400,
-     .most = 41000,
-     .operate = operate_unlink,
-     .sleep = sleep_open,
-     .verify = verify_unlinked},
-    {.name = "segment removed, nobody else",
-     .traits = EVERY_POINT | ALONE | PROBE_OPENS | VICTIM_OPENS,
-     .least = 2500,
-     .most = 41000,
-     .operate = operate_unlink,
-     .verify = verify_unlinked_alone},
-    {.name = "gc over a dead member",
-     .traits = EVERY_POINT,
-     .least = 8000,
-     .most = 73000,
-     .prepare = prepare_dead_member,
-     .operate = operate_gc,
-     .sleep = sleep_lock},
+    {.name = "segment created, another opens", CREATED_RACING, .least = 6900, .most = 53000},
+    {.name = "segment created, nobody else", CREATED_ALONE, .least = 7000, .most = 53000},
+    {.name = "segment opened", OPENED, .least = 6400, .most = 60000},
+    {.name = "segment closed", CLOSED, .least = 1400, .most = 12000},
+    {.name = "LAST_OUT segment closed by the last", LAST_OUT, .least = 1900, .most = 16000},
+    {.name = "segment removed, another opens", REMOVED_RACING, .least = 2400, .most = 41000},
+    {.name = "segment removed, nobody else", REMOVED_ALONE, .least = 2500, .most = 41000},
+    {.name = "gc over a dead member", GC, .least = 8000, .most = 200000},
     {.name = "recover",
      .traits = EVERY_POINT,
      .least = 3700,
@@ -349,5 +324,30 @@ const struct scenario ops_segment[] = {
      .operate = operate_fork,
      .after = after_fork,
      .sleep = sleep_lock},
+    {.name = "file: created, another opens", .backend = ON_FILE, CREATED_RACING, .least = 12000, .most = 90000},
+    {.name = "file: created, nobody else", .backend = ON_FILE, CREATED_ALONE, .least = 12000, .most = 90000},
+    {.name = "file: opened", .backend = ON_FILE, OPENED, .least = 11000, .most = 86000},
+    {.name = "file: closed", .backend = ON_FILE, CLOSED, .least = 2300, .most = 17000},
+    {.name = "file: LAST_OUT closed by the last", .backend = ON_FILE, LAST_OUT, .least = 2300, .most = 17000},
+    {.name = "file: removed, another opens",
+     .backend = ON_FILE,
+     .build = build_copy,
+     REMOVED_RACING,
+     .least = 8300,
+     .most = 62000},
+    {.name = "file: removed, nobody else",
+     .backend = ON_FILE,
+     .build = build_copy,
+     REMOVED_ALONE,
+     .least = 8300,
+     .most = 62000},
+    {.name = "sysv: created, another opens", .backend = ON_SYSV, CREATED_RACING, .least = 12666, .most = 280000},
+    {.name = "sysv: created, nobody else", .backend = ON_SYSV, CREATED_ALONE, .least = 12666, .most = 280000},
+    {.name = "sysv: opened", .backend = ON_SYSV, OPENED, .least = 7000, .most = 160000},
+    {.name = "sysv: closed", .backend = ON_SYSV, CLOSED, .least = 566, .most = 12000},
+    {.name = "sysv: LAST_OUT closed by the last", .backend = ON_SYSV, LAST_OUT, .least = 1900, .most = 43000},
+    {.name = "sysv: removed, another opens", .backend = ON_SYSV, REMOVED_RACING, .least = 10666, .most = 240000},
+    {.name = "sysv: removed, nobody else", .backend = ON_SYSV, REMOVED_ALONE, .least = 10666, .most = 240000},
+    {.name = "sysv: gc over a dead member", .backend = ON_SYSV, GC, .least = 11000, .most = 240000},
     {0},
 };

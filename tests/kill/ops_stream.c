@@ -437,7 +437,7 @@ static void verify_no_fresh(struct stage *stage)
 static void operate_open_by_full_name(struct stage *stage)
 {
     struct cove_stream_options options = {.flags = COVE_EXISTING};
-    must(stage, cove_stream_open(&stage->stream, SEGMENT_NAME "/" STREAM_NAME, COVE_WRITER, &options) == 0,
+    must(stage, cove_stream_open(&stage->stream, "stage/" STREAM_NAME, COVE_WRITER, &options) == 0,
          "opening by the full name");
     acknowledge(stage, 1);
 }

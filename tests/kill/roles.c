@@ -255,7 +255,7 @@ static void measure(struct stage *stage)
 {
     struct cove_segment_info info;
     struct ledger *ledger = stage->ledger;
-    if (!must(stage, cove_stat(SEGMENT_NAME, &info) == 0, "cove_stat"))
+    if (!must(stage, cove_stat(stage_name(stage), &info) == 0, "cove_stat"))
         return;
     ledger->used_bytes = info.heap_bytes - info.heap_free_bytes;
     ledger->block_count = info.heap_block_count;

@@ -2,12 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * The process that the user started is the guardian: it waits for its child, which does the work, passes an interrupt on
- * as SIGKILL (stepped children die with their tracer), and clears up. If the guardian itself is killed the child goes with it,
+ * as SIGKILL (stepped children die with their tracer), and clears up, System V memory too. If the guardian itself is killed the child goes with it,
  * and the next run finds the directory by the dead pid in its name. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "scratch.h"
+
+#include "stage.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -56,6 +58,7 @@ static void remove_stale(void)
         if (sscanf(entry->d_name, PREFIX "%d-", &pid) != 1 || pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
             continue;
         snprintf(path, sizeof path, SHARED_DIRECTORY "/%s", entry->d_name);
+        sysv_sweep((uint32_t)pid);
         scratch_remove(path);
     }
     closedir(entries);
@@ -72,6 +75,7 @@ static int guard(const char *directory, pid_t pid)
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return 2;
+    sysv_sweep(0);
     scratch_remove(directory);
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
@@ -83,6 +87,7 @@ int scratch_run(int (*work)(const char *directory))
 {
     char directory[64];
     remove_stale();
+    place_set_run((uint32_t)getpid());
     snprintf(directory, sizeof directory, SHARED_DIRECTORY "/" PREFIX "%d-XXXXXX", (int)getpid());
     if (mkdtemp(directory) == NULL || setenv("COVE_DIR", directory, 1) < 0) {
         perror(SHARED_DIRECTORY "/" PREFIX);

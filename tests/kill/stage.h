@@ -96,18 +96,26 @@ enum {
     VICTIM_OPENS = 16, /* opening is (part of) the operation */
     SLEEPER_OPENS = 256, /* opening is what the sleeper does */
     PROBE_OPENS = 32, /* verify does all that the probe does, opening included: the segment may be gone by design */
-    ALONE = 64 /* no bystanders but the sleeper: they would be in the operation's way */
+    ALONE = 64, /* no bystanders but the sleeper: they would be in the operation's way */
+    NO_MIDDLE = 512, /* nobody is inside a transaction all the while: it would hold up a copy */
+    MIDDLE_HOLDS = 1024, /* the sleeper waits for the middle one too, which is sent on before it is awaited */
+    /* long: played by its system calls, unless every point is wanted. So is all with EVERY_POINT that is not ON_POSIX */
+    BY_CALLS = 2048
 };
 
-#define SEGMENT_NAME "stage"
+/* Where the trial's segment lies. */
+enum backend { ON_POSIX, ON_FILE, ON_SYSV, BACKENDS };
+
 #define STREAM_NAME "pipe"
-#define PATIENCE_NS INT64_C(2000000000) /* whoever takes longer than this hangs */
+#define PATIENCE_NS INT64_C(5000000000) /* whoever takes longer than this hangs */
 
 /* Functions run in the process of their role; NULL: nothing to do. */
 struct scenario {
     const char *name;
     unsigned traits;
+    enum backend backend;
     uint32_t least, most; /* the kept range of its count of instructions */
+    void (*alter)(unsigned char *image); /* harness, once: changes the file that each trial begins with */
     void (*build)(struct stage *); /* adds to the common image, once */
     void (*prepare)(struct stage *); /* victim, before the first point; the segment is open */
     void (*operate)(struct stage *); /* victim: what is stepped */
@@ -139,9 +147,21 @@ void baton_pass(struct ledger *ledger, enum role role, enum phase phase);
 /* Waits until `role` has told `phase`. Returns 0 when it has not until the deadline, or its process is gone. */
 int phase_wait(struct ledger *ledger, enum role role, enum phase phase, int64_t deadline_ns);
 
+/* ---- places.c: where a trial's segment and its regions lie ---- */
+const char *stage_name(const struct stage *stage); /* of the segment; valid until the next call */
+void place_path(enum backend backend, const char *directory, char *path, size_t size_bytes); /* of the file behind it */
+const char *copy_path(void); /* of the copy that cove_sync makes of the segment on ON_FILE */
+uint32_t place_key(unsigned which); /* System V keys of this run: 0 is the segment's */
+void place_set_run(uint32_t number); /* before anything else: keys are made of it */
+int name_is_there(const struct stage *stage); /* does the segment's name lead to anything? */
+void sysv_sweep(uint32_t run); /* removes the memory of all keys of that run; 0: of this one */
+/* What is in the directory and should not be, for a finding; NULL where there is nothing. */
+const char *debris_left(const struct stage *stage);
+
 /* ---- image.c: the segment that all scenarios but creation begin with ---- */
 void image_fill(struct stage *stage); /* builder */
 void stage_open(struct stage *stage); /* open the segment and the common objects */
+void stage_open_at(struct stage *stage, const char *name); /* a copy of it */
 void stage_close(struct stage *stage);
 int stage_check(struct stage *stage); /* cove_segment_check; each finding is CORRUPT. Returns their number */
 void fill_pattern(void *memory, size_t size_bytes, uint64_t seed);
@@ -158,5 +178,7 @@ extern const struct scenario ops_lock[];
 extern const struct scenario ops_heap[];
 extern const struct scenario ops_object[];
 extern const struct scenario ops_stream[];
+extern const struct scenario ops_region[];
+extern const struct scenario ops_durable[];
 
 #endif

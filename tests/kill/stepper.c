@@ -11,6 +11,9 @@
  *           address occurs there for the first time, so its breakpoint is hit once and no counting is needed. A kill thus costs
  *           about the same wherever it is, where stepping from the start would make the whole quadratic.
  *
+ *   calls   for operations whose state is in files and descriptors, quickly: runs from system call to system call, and is killed
+ *           before or after the k-th
+ *
  * A system call is one instruction to a single step: it is executed whole between two points, so the points on its both
  * sides are "before" and "after" it. A REP string instruction is one point for each of its rounds.
  * A breakpoint is one byte in the child's private copy of the text page; the original is put back before the child goes on.
@@ -300,7 +303,8 @@ static enum stepper_outcome lead_to_begin(struct stepper *stepper)
         errno = EPERM;
         return WIFEXITED(status) && WEXITSTATUS(status) == 77 ? STEPPER_REFUSED : STEPPER_EXITED;
     }
-    long options = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK;
+    long options = PTRACE_O_EXITKILL | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+                   PTRACE_O_TRACESYSGOOD;
     if (ptrace(PTRACE_SETOPTIONS, stepper->pid, NULL, options) < 0)
         return STEPPER_REFUSED;
     return run_to_address(stepper, mark_address(stepper_mark_begin));
@@ -534,6 +538,66 @@ enum stepper_outcome stepper_run_to(struct stepper *stepper, const struct steppe
     if (address_get(stepper) != trace->address[k])
         stepper->drifted++;
     return STEPPER_AT_POINT;
+}
+
+/* ---- from call to call ----------------------------------------------------------------------------------------- */
+
+/* To the next stop of the stepped thread before or after a call, or to the end mark, where a breakpoint is. */
+static enum stepper_outcome next_call(struct stepper *stepper)
+{
+    for (;;) {
+        int status;
+        if (ptrace(PTRACE_SYSCALL, stepper->tid, NULL, NULL) < 0)
+            return STEPPER_EXITED;
+        if (!wait_for(stepper, stepper->tid, &status))
+            return STEPPER_TIMEOUT;
+        if (passed_birth(stepper, stepper->tid, status) || is_harmless(status))
+            continue;
+        if (WIFSTOPPED(status) && WSTOPSIG(status) == (SIGTRAP | 0x80))
+            return STEPPER_AT_POINT;
+        enum stepper_outcome outcome = classify(stepper, status);
+        if (outcome != STEPPER_AT_POINT)
+            return outcome;
+        uint64_t at = address_get(stepper) - 1;
+        stepper->fault_signal = SIGTRAP;
+        if (at != mark_address(stepper_mark_end))
+            return STEPPER_FAULT;
+        address_set(stepper, at);
+        return STEPPER_AT_END;
+    }
+}
+
+static void begin_calls(struct stepper *stepper)
+{
+    arm(stepper, mark_address(stepper_mark_end));
+}
+
+static void end_calls(struct stepper *stepper, enum stepper_outcome outcome)
+{
+    if (outcome == STEPPER_AT_POINT || outcome == STEPPER_AT_END)
+        disarm(stepper, stepper->tid);
+    stepper->armed_count = 0;
+}
+
+enum stepper_outcome stepper_record_calls(struct stepper *stepper, struct stepper_trace *trace)
+{
+    enum stepper_outcome outcome;
+    trace_append(trace, 0, address_get(stepper), 0);
+    begin_calls(stepper);
+    while ((outcome = next_call(stepper)) == STEPPER_AT_POINT)
+        trace_append(trace, trace->count + 1, address_get(stepper), STEPPER_SYSCALL);
+    end_calls(stepper, outcome);
+    return outcome;
+}
+
+enum stepper_outcome stepper_run_to_call(struct stepper *stepper, size_t k)
+{
+    enum stepper_outcome outcome = STEPPER_AT_POINT;
+    begin_calls(stepper);
+    for (size_t at = 0; at < k && outcome == STEPPER_AT_POINT; at++)
+        outcome = next_call(stepper);
+    end_calls(stepper, outcome);
+    return outcome;
 }
 
 void stepper_trace_free(struct stepper_trace *trace)

@@ -82,6 +82,11 @@ enum stepper_outcome stepper_record(struct stepper *stepper, struct stepper_trac
 /* Brings a child that was just started to point k, through a breakpoint at the nearest landmark. */
 enum stepper_outcome stepper_run_to(struct stepper *stepper, const struct stepper_trace *trace, size_t k);
 
+/* The coarser way, without single steps: points are the stops before and after each system call, in turn; point 0 is the begin mark.
+ * A child killed at a stop before a call does not make it. `flags` and `address` of `trace` are filled. */
+enum stepper_outcome stepper_record_calls(struct stepper *stepper, struct stepper_trace *trace);
+enum stepper_outcome stepper_run_to_call(struct stepper *stepper, size_t k);
+
 /* Lets the child run to its exit. Returns its exit status, 128 + a signal, or -1 when it took too long (it is killed then). */
 int stepper_finish(struct stepper *stepper);
 

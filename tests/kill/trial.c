@@ -35,6 +35,8 @@
 
 enum { SEED_NUMBER = LEDGER_NUMBERS - 1 };
 
+#define RECORD_NS (20 * PATIENCE_NS)
+
 struct play {
     struct theatre *theatre;
     struct trial *trial;
@@ -48,58 +50,72 @@ struct play {
     struct stage voice; /* findings of the harness speak of the victim */
 };
 
-/* ---- the segment's file --------------------------------------------------------------------------------------- */
-
-static int write_image(const struct theatre *theatre)
-{
-    if (theatre->image == NULL)
-        return 1;
-    int fd = open(theatre->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return 0;
-    int good = write(fd, theatre->image, theatre->image_bytes) == (ssize_t)theatre->image_bytes;
-    close(fd);
-    return good;
-}
-
-static int read_image(struct theatre *theatre)
-{
-    struct stat facts;
-    int fd = open(theatre->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &facts) < 0)
-        return 0;
-    theatre->image_bytes = (size_t)facts.st_size;
-    theatre->image = malloc(theatre->image_bytes);
-    int good = theatre->image != NULL &&
-               read(fd, theatre->image, theatre->image_bytes) == (ssize_t)theatre->image_bytes;
-    close(fd);
-    return good;
-}
-
-/* Removes all that is in the directory. What is no segment of ours is debris, and noted where `play` is given. */
-static void sweep(const struct theatre *theatre, struct play *play)
-{
-    char path[600];
-    DIR *directory = opendir(theatre->directory);
-    if (directory == NULL)
-        return;
-    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
-        if (entry->d_name[0] == '.' && (entry->d_name[1] == 0 || strcmp(entry->d_name, "..") == 0))
-            continue;
-        snprintf(path, sizeof path, "%s/%s", theatre->directory, entry->d_name);
-        if (play != NULL && strcmp(path, theatre->path) != 0)
-            finding(&play->voice, VERDICT_LEAKED, "debris in the directory: %s", entry->d_name);
-        unlink(path);
-    }
-    closedir(directory);
-}
-
-/* ---- the acts ------------------------------------------------------------------------------------------------- */
-
 static int has(const struct play *play, unsigned trait)
 {
     return (play->theatre->scenario->traits & trait) != 0;
 }
+
+/* ---- the segment's file --------------------------------------------------------------------------------------- */
+
+static int write_file(const char *path, const unsigned char *bytes, size_t size_bytes)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return 0;
+    int good = write(fd, bytes, size_bytes) == (ssize_t)size_bytes;
+    close(fd);
+    return good;
+}
+
+static int read_file(const char *path, unsigned char **bytes, size_t *size_bytes)
+{
+    struct stat facts;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &facts) < 0)
+        return 0;
+    *size_bytes = (size_t)facts.st_size;
+    *bytes = malloc(*size_bytes);
+    int good = *bytes != NULL && read(fd, *bytes, *size_bytes) == (ssize_t)*size_bytes;
+    close(fd);
+    return good;
+}
+
+/* System V memory is built anew by the library; a file is written. */
+static int put_image(struct play *play)
+{
+    const struct theatre *theatre = play->theatre;
+    if (has(play, NO_IMAGE))
+        return 1;
+    if (theatre->image == NULL) {
+        crew_start(&play->crew, ROLE_BUILDER);
+        crew_join(&play->crew, ROLE_BUILDER);
+        return 1; /* what went wrong is noted */
+    }
+    return write_file(theatre->path, theatre->image, theatre->image_bytes) &&
+           (theatre->copy == NULL || write_file(copy_path(), theatre->copy, theatre->copy_bytes));
+}
+
+/* Removes all that is in the directory, and the memory. What is no segment of ours is debris, and noted where `play`
+ * is given. */
+static void sweep(const struct theatre *theatre, struct play *play)
+{
+    char path[600];
+    struct stage nobody = {.scenario = theatre->scenario};
+    const char *debris = play != NULL ? debris_left(&nobody) : NULL;
+    if (debris != NULL)
+        finding(&play->voice, VERDICT_LEAKED, "debris: %s", debris);
+    DIR *directory = opendir(theatre->directory);
+    if (directory == NULL)
+        return;
+    for (struct dirent *entry; (entry = readdir(directory)) != NULL;) {
+        snprintf(path, sizeof path, "%s/%s", theatre->directory, entry->d_name);
+        unlink(path); /* "." and ".." are refused */
+    }
+    closedir(directory);
+    sysv_sweep(0);
+}
+
+/* ---- the acts ------------------------------------------------------------------------------------------------- */
 
 static void collect(struct play *play)
 {
@@ -115,9 +131,11 @@ static void collect(struct play *play)
 static void attach_bystanders(struct play *play)
 {
     struct crew *crew = &play->crew;
-    if (!has(play, ALONE | NO_IMAGE)) {
+    if (!has(play, ALONE | NO_IMAGE | NO_MIDDLE)) {
         crew_start(crew, ROLE_MIDDLE);
         crew_await(crew, ROLE_MIDDLE, PHASE_READY); /* before greedy: both at once would race for memory's order */
+    }
+    if (!has(play, ALONE | NO_IMAGE)) {
         crew_start(crew, ROLE_GREEDY);
         crew_await(crew, ROLE_GREEDY, PHASE_READY);
     }
@@ -144,7 +162,7 @@ static void raise_curtain(struct play *play, struct theatre *theatre, uint64_t s
     play->voice = (struct stage){.scenario = theatre->scenario, .ledger = theatre->ledger, .role = ROLE_VICTIM};
     ledger_reset(theatre->ledger);
     theatre->ledger->number[SEED_NUMBER] = seed;
-    if (!write_image(theatre)) {
+    if (!put_image(play)) {
         fprintf(stderr, "kill_table: %s: %s\n", theatre->path, strerror(errno));
         exit(2);
     }
@@ -200,6 +218,8 @@ static void let_others_go_on(struct play *play)
     struct crew *crew = &play->crew;
     const struct ledger *ledger = play->theatre->ledger;
     crew_thaw(crew, ROLE_SLEEPER);
+    if (has(play, MIDDLE_HOLDS))
+        crew_send(crew, ROLE_MIDDLE, PHASE_GO);
     crew_send(crew, ROLE_GREEDY, PHASE_GO);
     int64_t last_ns = play->dead_ns;
     if (crew->pid[ROLE_SLEEPER] != 0 && crew_await(crew, ROLE_SLEEPER, PHASE_DONE) && play->sleeps &&
@@ -300,7 +320,9 @@ void trial_whole(struct theatre *theatre, int record, struct trial *trial)
     if (record) {
         struct stepper_watch watch = {.path = theatre->path};
         stepper_trace_free(&theatre->trace);
-        enum stepper_outcome outcome = stepper_record(&play.victim, &theatre->trace, &watch);
+        play.victim.deadline = stepper_now_ns() + RECORD_NS; /* each instruction costs some tens of microseconds */
+        enum stepper_outcome outcome = theatre->by_calls ? stepper_record_calls(&play.victim, &theatre->trace)
+                                                         : stepper_record(&play.victim, &theatre->trace, &watch);
         stepper_watch_free(&watch);
         if (outcome != STEPPER_AT_END)
             judge_way(&play, outcome, &play.victim);
@@ -326,7 +348,10 @@ void trial_killed(struct theatre *theatre, size_t point, uint64_t seed, struct t
         give_up(&play);
         return;
     }
-    judge_way(&play, stepper_run_to(&play.victim, &theatre->trace, point), &play.victim);
+    judge_way(&play,
+              theatre->by_calls ? stepper_run_to_call(&play.victim, point)
+                                : stepper_run_to(&play.victim, &theatre->trace, point),
+              &play.victim);
     if (!has(&play, SLEEP_FIRST))
         send_sleeper(&play);
     strike(&play, &play.victim);
@@ -388,21 +413,29 @@ static int build_image(struct theatre *theatre)
     theatre->used_bytes = theatre->ledger->used_bytes;
     theatre->block_count = theatre->ledger->block_count;
     theatre->object_count = theatre->ledger->object_count;
-    int good = read_image(theatre);
-    if (!good)
+    if (theatre->scenario->backend == ON_SYSV)
+        return 1;
+    if (!read_file(theatre->path, &theatre->image, &theatre->image_bytes)) {
         fprintf(stderr, "kill_table: %s: no segment at %s after building it\n", theatre->scenario->name, theatre->path);
-    unlink(theatre->path);
-    return good;
+        return 0;
+    }
+    if (access(copy_path(), F_OK) == 0 && !read_file(copy_path(), &theatre->copy, &theatre->copy_bytes))
+        return 0;
+    if (theatre->scenario->alter != NULL)
+        theatre->scenario->alter(theatre->image);
+    return 1;
 }
 
 int theatre_open(struct theatre *theatre, const struct scenario *scenario, struct ledger *ledger, const char *directory)
 {
     *theatre = (struct theatre){.scenario = scenario, .ledger = ledger};
     snprintf(theatre->directory, sizeof theatre->directory, "%s", directory);
-    snprintf(theatre->path, sizeof theatre->path, "%s/%s.cove", directory, SEGMENT_NAME);
+    place_path(scenario->backend, directory, theatre->path, sizeof theatre->path);
     sweep(theatre, NULL);
     ledger->whole = 0;
-    return (scenario->traits & NO_IMAGE) != 0 || build_image(theatre);
+    int good = (scenario->traits & NO_IMAGE) != 0 || build_image(theatre);
+    sweep(theatre, NULL);
+    return good;
 }
 
 void theatre_close(struct theatre *theatre)
@@ -410,5 +443,6 @@ void theatre_close(struct theatre *theatre)
     sweep(theatre, NULL);
     stepper_trace_free(&theatre->trace);
     free(theatre->image);
-    theatre->image = NULL;
+    free(theatre->copy);
+    theatre->image = theatre->copy = NULL;
 }

@@ -14,9 +14,12 @@ struct theatre {
     struct ledger *ledger;
     char directory[256]; /* COVE_DIR of this run */
     char path[300]; /* of the segment in it */
-    unsigned char *image;
+    unsigned char *image; /* of its file; NULL where there is none (System V), and it is built anew for each trial */
     size_t image_bytes;
+    unsigned char *copy; /* what cove_sync had made of it, or NULL */
+    size_t copy_bytes;
     uint64_t used_bytes, block_count, object_count; /* in the image */
+    int by_calls; /* points are the stops around system calls, which are found without single steps */
     struct stepper_trace trace; /* of the operation */
     uint64_t drifted;
     uint64_t missed; /* points that could not be reached: the operation took another way and was over before */

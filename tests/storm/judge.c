@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static uint64_t used_bytes(cove_segment *segment, uint64_t *blocks)
 {
@@ -13,14 +14,29 @@ static uint64_t used_bytes(cove_segment *segment, uint64_t *blocks)
     return info.heap_bytes - info.heap_free_bytes;
 }
 
-void found_world(void)
+int founding_socket = -1;
+
+/* A world without a name: its descriptor is what leads to it, and goes to the supervisor, whose children inherit it. */
+static void send_descriptor(const cove_segment *segment)
 {
+    int fd = (int)must(cove_segment_fd(segment), "the segment's descriptor");
+    must(cove_fd_send(founding_socket, fd), "send a descriptor");
+    (void)close(fd);
+}
+
+void found_world(uint32_t seat, uint64_t seed)
+{
+    (void)seat, (void)seed;
     struct worker worker = {.seat = &ledger->seats[WORKERS]};
-    struct cove_options options = {.flags = COVE_EXCLUSIVE, .max_members = MEMBERS, .size_bytes = 64 << 10};
+    /* System V memory cannot grow. */
+    struct cove_options options = {
+        .flags = COVE_EXCLUSIVE, .max_members = MEMBERS, .size_bytes = storm_place == IN_SYSV ? 16 << 20 : 64 << 10};
     void *memory = NULL;
     uint64_t blocks = 0;
     begin_doing(&worker, DOING_OPEN);
-    must(cove_open(&worker.segment, segment_name, &options), "create");
+    must(cove_open(&worker.segment, storm_place == IN_FD ? "memfd:" : segment_name, &options), "create");
+    if (storm_place == IN_FD)
+        send_descriptor(worker.segment);
     atomic_store(&ledger->overhead_bytes, used_bytes(worker.segment, &blocks));
     must(cove_object_open(&memory, worker.segment, WORLD_NAME, &world_type, COVE_EXCLUSIVE), "make the world");
     worker.world = memory;
@@ -36,7 +52,7 @@ static void print_finding(const char *sentence, void *context)
     printf("  check, %s: %s\n", (const char *)context, sentence);
 }
 
-static void check(cove_segment *segment, char *when)
+void check_sound(cove_segment *segment, char *when)
 {
     int64_t findings = must(cove_segment_check(segment, print_finding, when), "check");
     if (findings != 0) {
@@ -46,7 +62,7 @@ static void check(cove_segment *segment, char *when)
 }
 
 /* Recovery leaves nobody but us. */
-static void judge_members(struct worker *worker)
+void judge_members(struct worker *worker)
 {
     struct cove_member_info members[MEMBERS];
     begin_doing(worker, DOING_RECOVER);
@@ -60,7 +76,7 @@ static void judge_members(struct worker *worker)
     end_doing(worker, DOING_RECOVER);
 }
 
-static void judge_contents(struct worker *worker)
+void judge_contents(struct worker *worker)
 {
     int64_t sum = count_money(worker->world);
     if (sum != ACCOUNTS * START_CENTS)
@@ -83,26 +99,28 @@ static void take_down(struct worker *worker)
     int64_t count = must(cove_objects(worker->segment, objects, 64), "list objects");
     for (int64_t i = 0; i < count; i++)
         must(cove_object_remove(worker->segment, objects[i].name), "remove an object in the end");
-    check(worker->segment, "after taking all down");
+    check_sound(worker->segment, "after taking all down");
     uint64_t blocks = 0, used = used_bytes(worker->segment, &blocks), empty = atomic_load(&ledger->overhead_bytes);
     if (blocks != 0 || used != empty)
         fault("leaked: %llu blocks, %lld bytes", (unsigned long long)blocks, (long long)(used - empty));
 }
 
-void judge_world(void)
+void judge_world(uint32_t seat, uint64_t seed)
 {
+    (void)seat, (void)seed;
     struct worker worker = {.seat = &ledger->seats[WORKERS], .random = 1};
     static char when[] = "when everybody was gone";
     open_world(&worker);
     judge_members(&worker);
     begin_doing(&worker, DOING_JUDGE);
-    check(worker.segment, when);
+    check_sound(worker.segment, when);
     judge_contents(&worker);
     take_down(&worker);
     end_doing(&worker, DOING_JUDGE);
     close_world(&worker);
     begin_doing(&worker, DOING_UNLINK);
-    must(cove_unlink(segment_name, 0), "unlink");
+    if (storm_place != IN_FD)
+        must(cove_unlink(segment_name, 0), "unlink");
     end_doing(&worker, DOING_UNLINK);
     exit(0);
 }

@@ -20,9 +20,11 @@
 static const enum doing moments[] = {DOING_OPEN, DOING_CLOSE, DOING_UNLINK, DOING_GC};
 #define MOMENTS (sizeof moments / sizeof *moments)
 
-static void name_of(char name[16], uint64_t number)
+static void name_of(char name[200], uint64_t number)
 {
-    (void)snprintf(name, 16, "cycle-%u", (unsigned)number);
+    char plain[16];
+    (void)snprintf(plain, sizeof plain, "cycle-%u", (unsigned)number);
+    name_place(name, storm_place, plain, 1 + (uint32_t)number);
 }
 
 /* False where it is not there, or there already, and that was asked. */
@@ -70,10 +72,10 @@ static void gc(struct worker *worker)
     end_doing(worker, DOING_GC);
 }
 
-static _Noreturn void come_and_go(uint32_t seat, uint64_t seed)
+static void come_and_go(uint32_t seat, uint64_t seed)
 {
     struct worker worker = {.seat = &ledger->seats[seat], .random = seed};
-    char name[16];
+    char name[200];
     while (!atomic_load(&ledger->stop)) {
         name_of(name, below(&worker.random, NAMES));
         if (open_some(&worker, name)) {
@@ -141,7 +143,23 @@ static int judge_kept(const char *name, void *context)
     return 0;
 }
 
-static _Noreturn void judge(uint32_t seat, uint64_t seed)
+/* Files anywhere are in nobody's list. Opening one that went with its last member takes its name away. */
+static void judge_files(struct worker *worker)
+{
+    char name[200];
+    cove_segment *segment = NULL;
+    for (uint64_t number = 0; number < NAMES; number++) {
+        name_of(name, number);
+        int result = cove_open(&segment, name, &(struct cove_options){.flags = COVE_EXISTING});
+        if (result == -ENOENT)
+            continue;
+        must(result, "open what was kept");
+        must(cove_close(segment), "close what was kept");
+        (void)judge_kept(name, worker);
+    }
+}
+
+static void judge(uint32_t seat, uint64_t seed)
 {
     (void)seed;
     struct worker worker = {.seat = &ledger->seats[seat]};
@@ -150,6 +168,8 @@ static _Noreturn void judge(uint32_t seat, uint64_t seed)
     if (must(cove_gc(1, NULL, NULL), "gc once more") != 0)
         fault("gc leaves something to be cleared up");
     must(cove_segments(judge_kept, &worker), "list what was kept");
+    if (storm_place == IN_FILE)
+        judge_files(&worker);
     end_doing(&worker, DOING_JUDGE);
     exit(0);
 }
@@ -158,19 +178,22 @@ static _Noreturn void judge(uint32_t seat, uint64_t seed)
 
 #define MUST_HIT 2000 /* of so many kills some meet each moment, on one processor too, or they are not aimed */
 
-static bool print_hits(uint64_t killed, const uint64_t hits[MOMENTS])
+static bool print_hits(uint64_t killed, const uint64_t hits[MOMENTS], uint64_t took_ns)
 {
     bool all = true;
-    printf("storm of comings and goings: %llu kills;", (unsigned long long)killed);
+    printf("storm of comings and goings: %llu kills in %llu ms;", (unsigned long long)killed,
+           (unsigned long long)(took_ns / 1000000u));
     for (size_t i = 0; i < MOMENTS; i++) {
         printf(" %llu inside %s%s", (unsigned long long)hits[i], doing_name(moments[i]), i + 1 < MOMENTS ? "," : "\n");
         all = all && hits[i] > 0;
     }
+    print_done("storm of comings and goings", moments, MOMENTS);
     return all || killed < MUST_HIT;
 }
 
 bool lifecycle_storm(const struct plan *plan, uint64_t *killed)
 {
+    uint64_t begun = now_ns();
     enum { CREW = 4 };
     pid_t pids[CREW] = {0};
     uint64_t random = plan->seed ^ 0x11feu, hits[MOMENTS] = {0}, count = 0;
@@ -189,8 +212,8 @@ bool lifecycle_storm(const struct plan *plan, uint64_t *killed)
     for (uint32_t i = 0; i < CREW; i++)
         if (pids[i] > 0)
             good = await_child(pids[i], i) == 0 && good;
-    good = good && await_child(start(judge, WORKERS, 0), WORKERS) == 0 && directory_empty();
-    good = print_hits(count, hits) && good;
+    good = good && await_child(start(judge, WORKERS, 0), WORKERS) == 0 && directory_empty() && !memory_left();
+    good = print_hits(count, hits, now_ns() - begun) && good;
     *killed += count;
     return good && atomic_load(&ledger->faulty) == 0;
 }

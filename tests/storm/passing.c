@@ -235,6 +235,57 @@ void do_read(struct worker *worker)
     end_doing(worker, DOING_READ);
 }
 
+/* ---- in a copy */
+
+void mark_streams(struct stream_marks *marks)
+{
+    for (uint32_t i = 0; i < STREAMS; i++) {
+        marks->read[i] = atomic_load(&ledger->streams[i].read);
+        marks->written[i] = atomic_load(&ledger->streams[i].written);
+    }
+}
+
+/* All that is left to read. Ends of sessions and deaths of writers are news between. */
+static void read_up(struct passing *passing)
+{
+    for (;;) {
+        int64_t result = cove_stream_read(passing->stream, passing->bytes, LONGEST, COVE_NOWAIT);
+        if (result > 0)
+            compare(passing, passing->bytes, (uint64_t)result);
+        passing->place += result > 0 ? (uint64_t)result : 0;
+        if (!had_news(result, "read of a copy"))
+            return;
+    }
+}
+
+static void check_stream(struct worker *worker, uint32_t number, const struct stream_marks *since)
+{
+    static struct passing reader;
+    char name[16];
+    struct cove_stream_info info;
+    struct cove_stream_options options = {.flags = COVE_EXISTING};
+    stream_name(name, number);
+    reader = (struct passing){.worker = worker, .number = number, .ledger = &ledger->streams[number]};
+    int result = cove_stream_open_in(&reader.stream, worker->segment, name, COVE_READER, &options);
+    if (result == -ENOENT && since->written[number] == 0)
+        return; /* nobody had made it yet */
+    must(result, "open a reader in a copy");
+    must(cove_stream_stat(reader.stream, &info), "stat of a reader in a copy");
+    reader.place = info.bytes_read;
+    read_up(&reader);
+    if (info.bytes_read < since->read[number] || reader.place < since->written[number])
+        fault("stream %u: the copy goes from %llu to %llu, but %llu were read and %llu written before it was made",
+              number, (unsigned long long)info.bytes_read, (unsigned long long)reader.place,
+              (unsigned long long)since->read[number], (unsigned long long)since->written[number]);
+    must(cove_stream_close(reader.stream), "close a reader in a copy");
+}
+
+void check_streams(struct worker *worker, const struct stream_marks *since)
+{
+    for (uint32_t number = 0; number < STREAMS; number++)
+        check_stream(worker, number, since);
+}
+
 /* ---- the end */
 
 static void drain(struct worker *worker, uint32_t number)

@@ -81,6 +81,10 @@ enum doing {
     DOING_JUDGE,
     DOING_UNLINK,
     DOING_GC,
+    DOING_REPLACE,
+    DOING_CAT,
+    DOING_SYNC,
+    DOING_LOOK, /* at what was synced */
     DOING_COUNT
 };
 
@@ -103,20 +107,41 @@ struct stream_ledger {
     _Atomic uint64_t reading; /* where the read in progress ends at most */
 };
 
+/* What a region holds is made of its number, which grows. */
+struct region_ledger {
+    _Atomic uint64_t replaced; /* by this number: acknowledged */
+    _Atomic uint64_t replacing; /* by this one perhaps */
+    _Atomic uint64_t seen; /* the highest that a reader has seen */
+};
+
+enum { REGIONS = 2 };
+
 struct ledger {
     struct seat seats[WORKERS + 1]; /* the last is the judge's */
     struct stream_ledger streams[STREAMS];
+    struct region_ledger regions[REGIONS];
     _Atomic bool stop; /* finish what you do, and end */
     _Atomic uint64_t world_ref;
     _Atomic uint64_t overhead_bytes; /* heap bytes that are not free in an empty segment */
     _Atomic uint64_t recovered; /* how often a locker was told COVE_RECOVERED */
     _Atomic uint64_t largest_bytes; /* of the segment */
+    _Atomic uint64_t slowest_sync_ns;
     _Atomic int faulty; /* 0, 1: somebody is writing the sentence, 2: it is there */
     char fault[600];
 };
 
 extern struct ledger *ledger;
 extern const char *segment_name;
+
+/* ---- places */
+
+enum place { IN_POSIX, IN_FILE, IN_SYSV, IN_FD, PLACES };
+
+extern enum place storm_place; /* where the segments of this run lie */
+const char *place_word(enum place place);
+/* The name of segment `number` of this run, which lies there; System V keys are made of the supervisor's pid. */
+void name_place(char name[200], enum place place, const char *plain, uint32_t number);
+bool memory_left(void); /* System V memory of this run; tells, and removes it */
 
 /* ---- a worker */
 
@@ -170,12 +195,26 @@ void do_write(struct worker *worker);
 void do_read(struct worker *worker);
 void drain_streams(struct worker *worker);
 
-/* worker.c */
-_Noreturn void work(uint32_t seat, uint64_t seed);
+/* How far the streams had come at a moment. */
+struct stream_marks {
+    uint64_t written[STREAMS], read[STREAMS];
+};
+void mark_streams(struct stream_marks *marks);
+/* The worker's segment is a copy of the storm's that was made after `since`: what was acknowledged before is in it,
+ * and all that is to be read is as it was written. */
+void check_streams(struct worker *worker, const struct stream_marks *since);
 
-/* judge.c: run in processes of their own. */
-_Noreturn void found_world(void);
-_Noreturn void judge_world(void);
+/* worker.c */
+void do_something(struct worker *worker);
+
+/* What a child of the supervisor does; it does not return. */
+typedef void part(uint32_t seat, uint64_t seed);
+part work; /* worker.c */
+part found_world, judge_world; /* judge.c */
+void judge_members(struct worker *worker);
+void judge_contents(struct worker *worker);
+void check_sound(cove_segment *segment, char *when);
+extern int founding_socket; /* where the descriptor of a nameless world goes */
 
 /* supervise.c */
 struct plan {
@@ -184,16 +223,31 @@ struct plan {
     uint64_t seconds; /* at most */
     bool stay; /* on failure, leave everything as it is for a debugger, until a key is pressed */
 };
-bool storm_round(const struct plan *plan, uint32_t round, uint64_t kills, uint64_t *killed);
-/* Fork; the child's work must not return. */
-pid_t start(void (*child)(uint32_t, uint64_t), uint32_t seat, uint64_t seed);
+
+/* A round of a storm: somebody founds, WORKERS work and are killed, somebody judges. */
+struct act {
+    part *found, *work, *judge;
+    bool (*found_here)(void); /* instead of found: in the supervisor itself */
+    uint64_t gap_ns; /* longest time between two strikes */
+};
+bool storm_round(const struct plan *plan, const struct act *act, uint32_t round, uint64_t kills, uint64_t *killed);
+/* Rounds of a hundred kills until plan->kills or plan->seconds are over. `each` is called after each. */
+bool storm_rounds(const struct plan *plan, const struct act *act, const char *what, uint64_t *killed);
+/* Fork. */
+pid_t start(part *child, uint32_t seat, uint64_t seed);
 /* Wait for a child's end: its status, or -1 if its seat did not change for too long (a report is printed, it is killed). */
 int await_child(pid_t pid, uint32_t seat);
 uint64_t patience_ns(void);
 /* Is the directory of segments empty? Prints what is in it. */
 bool directory_empty(void);
 
-/* lifecycle.c */
-bool lifecycle_storm(const struct plan *plan, uint64_t *killed);
+/* Prints how often that was done. False where something was never done. */
+bool print_done(const char *what, const enum doing *doings, size_t count);
+
+/* The storms; each prints what it did. */
+bool work_storm(const struct plan *plan, uint64_t *killed); /* storm.c */
+bool lifecycle_storm(const struct plan *plan, uint64_t *killed); /* lifecycle.c */
+bool replace_storm(const struct plan *plan, uint64_t *killed); /* replacing.c */
+bool copy_storm(const struct plan *plan, uint64_t *killed); /* copying.c */
 
 #endif

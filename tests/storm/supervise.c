@@ -11,9 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GAP_NS UINT64_C(40000000) /* longest time between two strikes */
+#define KILLS_A_ROUND 100
 
 struct crew {
+    const struct act *act;
     pid_t pids[WORKERS];
     uint64_t random;
     uint64_t kills;
@@ -27,7 +28,7 @@ uint64_t patience_ns(void)
     return (times > 0 ? times : 1) * UINT64_C(15000000000);
 }
 
-pid_t start(void (*child)(uint32_t, uint64_t), uint32_t seat, uint64_t seed)
+pid_t start(part *child, uint32_t seat, uint64_t seed)
 {
     atomic_store(&ledger->seats[seat].doing, DOING_NOTHING);
     atomic_store(&ledger->seats[seat].wants, 0);
@@ -39,6 +40,7 @@ pid_t start(void (*child)(uint32_t, uint64_t), uint32_t seat, uint64_t seed)
         if (getppid() != parent)
             _exit(1);
         child(seat, seed);
+        _exit(1);
     }
     if (pid < 0) {
         perror("fork");
@@ -89,8 +91,8 @@ static void print_holder(cove_segment *segment, cove_ref lock)
     const cove_mutex *mutex = segment ? cove_at(segment, lock, sizeof *mutex) : NULL;
     if (!mutex)
         return;
-    uint64_t place = lock - atomic_load(&ledger->world_ref);
-    printf(", lock at byte %llu of the world", (unsigned long long)place);
+    uint64_t at = lock - atomic_load(&ledger->world_ref);
+    printf(", lock at byte %llu of the world", (unsigned long long)at);
     if (cove_mutex_holder(segment, mutex, &holder) == 1)
         printf(", held by pid %d (row %u, generation %u, %s)", holder.pid, holder.row, holder.generation,
                holder.alive ? "alive" : "dead");
@@ -181,7 +183,7 @@ int await_child(pid_t pid, uint32_t seat)
 
 static void hire(struct crew *crew, uint32_t seat)
 {
-    crew->pids[seat] = start(work, seat, next_random(&crew->random));
+    crew->pids[seat] = start(crew->act->work, seat, next_random(&crew->random));
 }
 
 /* A worker that ended by itself: by plan, or with a fault. */
@@ -210,7 +212,7 @@ static bool kill_one(struct crew *crew, uint32_t seat)
 static bool stop_and_kill(struct crew *crew, uint32_t seat)
 {
     kill(crew->pids[seat], SIGSTOP);
-    nap_ns(below(&crew->random, GAP_NS));
+    nap_ns(below(&crew->random, crew->act->gap_ns));
     return kill_one(crew, seat);
 }
 
@@ -309,18 +311,6 @@ static bool end_work(struct crew *crew, bool kindly)
 
 /* ---- a round */
 
-static _Noreturn void found(uint32_t seat, uint64_t seed)
-{
-    (void)seat, (void)seed;
-    found_world();
-}
-
-static _Noreturn void judge(uint32_t seat, uint64_t seed)
-{
-    (void)seat, (void)seed;
-    judge_world();
-}
-
 static int print_segment_name(const char *name, void *context)
 {
     printf("left: segment %s\n", name);
@@ -344,20 +334,57 @@ bool directory_empty(void)
     return left == 0 && directory != NULL;
 }
 
-bool storm_round(const struct plan *plan, uint32_t round, uint64_t kills, uint64_t *killed)
+bool storm_round(const struct plan *plan, const struct act *act, uint32_t round, uint64_t kills, uint64_t *killed)
 {
-    struct crew crew = {.random = plan->seed + round, .stay = plan->stay};
+    struct crew crew = {.act = act, .random = plan->seed + round, .stay = plan->stay};
     uint64_t deadline = now_ns() + plan->seconds * UINT64_C(1000000000);
-    bool good = await_child(start(found, WORKERS, 0), WORKERS) == 0;
+    memset(ledger->streams, 0, sizeof ledger->streams);
+    atomic_store(&ledger->stop, false);
+    bool good = act->found_here ? act->found_here() : await_child(start(act->found, WORKERS, 0), WORKERS) == 0;
     while (good && crew.kills < kills && now_ns() < deadline) {
         good = look_after(&crew, true);
-        nap_ns(below(&crew.random, GAP_NS));
+        nap_ns(below(&crew.random, act->gap_ns));
         good = good && strike(&crew) && atomic_load(&ledger->faulty) == 0;
     }
     good = end_work(&crew, good && round % 2 == 0) && good;
-    good = good && await_child(start(judge, WORKERS, 0), WORKERS) == 0 && directory_empty();
+    good = good && await_child(start(act->judge, WORKERS, 0), WORKERS) == 0;
     if (!good)
         stay_here(plan->stay);
     *killed += crew.kills;
     return good && atomic_load(&ledger->faulty) == 0;
+}
+
+bool print_done(const char *what, const enum doing *doings, size_t count)
+{
+    bool all = true;
+    printf("%s:", what);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t sum = 0;
+        for (uint32_t seat = 0; seat <= WORKERS; seat++)
+            sum += atomic_load(&ledger->seats[seat].done[doings[i]]);
+        printf(" %llu %s%s", (unsigned long long)sum, doing_name(doings[i]), i + 1 < count ? "," : "\n");
+        all = all && sum > 0;
+    }
+    return all;
+}
+
+bool storm_rounds(const struct plan *plan, const struct act *act, const char *what, uint64_t *killed)
+{
+    uint64_t begun = now_ns(), deadline = begun + plan->seconds * UINT64_C(1000000000);
+    bool good = true;
+    for (uint32_t round = 0; good && *killed < plan->kills && now_ns() < deadline; round++) {
+        struct plan rest = *plan;
+        uint64_t left = plan->kills - *killed;
+        rest.seconds = (deadline - now_ns()) / 1000000000u + 1;
+        good = storm_round(&rest, act, round, left < KILLS_A_ROUND ? left : KILLS_A_ROUND, killed);
+        good = directory_empty() && !memory_left() && good;
+        if (round % 10 == 9)
+            printf("%s, round %u: %llu kills so far\n", what, round + 1, (unsigned long long)*killed);
+    }
+    printf("%s: %llu kills in %llu ms\n", what, (unsigned long long)*killed,
+           (unsigned long long)((now_ns() - begun) / 1000000u));
+    if (good && *killed < plan->kills)
+        printf("%s: time was up after %llu of %llu kills\n", what, (unsigned long long)*killed,
+               (unsigned long long)plan->kills);
+    return good;
 }

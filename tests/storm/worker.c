@@ -110,7 +110,7 @@ static void do_thread(struct worker *worker)
 
 /* ---- what comes next */
 
-static void do_something(struct worker *worker)
+void do_something(struct worker *worker)
 {
     static const struct {
         void (*act)(struct worker *);
