@@ -4,7 +4,9 @@
  * Results. A function that returns `int` returns 0 when it did what was asked, a negative number when it did not
  * (a negated errno, or one of COVE_E... below), and a positive number when it did it and has something to tell
  * (COVE_RECOVERED, COVE_CREATED). A function that returns a count returns it as int64_t, negative for an error.
- * Out-parameters are written only on success, unless a function says otherwise. */
+ * Out-parameters are written only on success, unless a function says otherwise.
+ *
+ * Cancellation: no function of Cove is a cancellation point. A thread that is cancelled ends at its next one outside. */
 #ifndef COVE_BASE_H
 #define COVE_BASE_H
 

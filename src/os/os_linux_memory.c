@@ -131,7 +131,7 @@ static struct msghdr message(struct iovec *byte, union control *control, size_t 
         .msg_iov = byte, .msg_iovlen = 1, .msg_control = control->bytes, .msg_controllen = control_bytes};
 }
 
-int covei_linux_fd_send(int socket, int file)
+static int send_file(int socket, int file)
 {
     char mark = 'F'; /* a descriptor travels with at least one byte */
     union control control;
@@ -169,7 +169,7 @@ static int only_descriptor(struct msghdr *header, unsigned *count)
     return file;
 }
 
-int covei_linux_fd_receive(int socket)
+static int receive_file(int socket)
 {
     char mark = 0;
     union control control;
@@ -190,4 +190,19 @@ int covei_linux_fd_receive(int socket)
     if (count == 0 && header.msg_flags & MSG_CTRUNC)
         return -EMFILE; /* it came, there was no number for it, and the kernel dropped it */
     return got == 0 && count == 0 ? -ENODATA : -EPROTO;
+}
+
+int covei_linux_fd_send(int socket, int file)
+{
+    int before = covei_linux_hold(), result = send_file(socket, file);
+    covei_linux_restore(before);
+    return result;
+}
+
+/* A thread that were cancelled with the message in hand would leave its descriptor open. */
+int covei_linux_fd_receive(int socket)
+{
+    int before = covei_linux_hold(), result = receive_file(socket);
+    covei_linux_restore(before);
+    return result;
 }
