@@ -8,13 +8,14 @@
  *
  *     phase   NONE, BUILDING or READY
  *     pid     of the builder
- *     id      READY: shmid of the segment
+ *     id      READY: shmid of the segment; BUILDING: likewise, -1 before it is made
  *
  * I1  The record is written, and the key taken or given back, by the holder of the side file's life-cycle byte
  *     (exclusively), while the path leads to that file.
  * I2  The segment exists if the record says READY and the key leads to that id. READY is the deciding store.
- * I3  Memory that the key leads to while the record says BUILDING, nobody holds the byte, and whose creator is the
- *     builder that the record names, is what he died over. Whoever comes next removes it.
+ * I3  Memory that the key leads to while the record says BUILDING, nobody holds the byte, and which the record names,
+ *     or whose creator is the builder that it names, is what he died over. Whoever comes next removes it. (A process
+ *     has another number in another PID namespace; so the id is noted as soon as there is one.)
  *
  * Crash of a builder: I3. Of a remover, before the key is given back: the header says REMOVED, and who opens it next
  * finishes (segment/open.c); after it: READY with a key that leads nowhere, which is no segment. Side files without a
@@ -76,10 +77,10 @@ static int find_raw(struct covei_region *region, const struct covei_place *place
     int result = covei_os->shm_find(place->key, &id);
     if (result == -ENOSYS || result == -EPERM)
         return no_system(result, place);
-    if (result == -ENOENT)
-        return covei_error(result, "%s: no System V memory has the key 0x%08" PRIx32, place->name, place->key);
     if (result == 0)
         result = covei_os->shm_stat(id, &stat);
+    if (result == -ENOENT || result == -EINVAL || result == -EIDRM) /* or removed between the two */
+        return covei_error(-ENOENT, "%s: no System V memory has the key 0x%08" PRIx32, place->name, place->key);
     if (result < 0)
         return explain_stat(result, place);
     result = check_owner(place, flags, stat.uid);
@@ -203,13 +204,20 @@ static uint64_t room(const struct covei_region *region, uint64_t *total_bytes)
     return UINT64_MAX;
 }
 
+/* Somebody may have removed the memory since its id was found. */
+static int attach(const struct covei_region *region, void **base, bool writable)
+{
+    int result = covei_os->shm_map(base, region->system_id, writable);
+    return result == -EINVAL || result == -EIDRM ? COVE_EREMOVED : result;
+}
+
 /* All of it, always: shmat knows no parts. The caller asks for [0, size) and gets at least that. */
 static int map(const struct covei_region *region, void **address, uint64_t offset, uint64_t size_bytes,
                enum covei_access access)
 {
     (void)size_bytes;
     void *base = NULL;
-    int result = covei_os->shm_map(&base, region->system_id, access == COVEI_ACCESS_WRITE);
+    int result = attach(region, &base, access == COVEI_ACCESS_WRITE);
     if (result == 0)
         *address = (unsigned char *)base + offset;
     return result;
@@ -226,8 +234,10 @@ static int64_t read_memory(const struct covei_region *region, void *data, size_t
     struct covei_region_stat stat;
     void *base = NULL;
     int result = stat_memory(region, &stat);
+    if (result == -ENOENT)
+        return COVE_EREMOVED;
     if (result == 0)
-        result = covei_os->shm_map(&base, region->system_id, false);
+        result = attach(region, &base, false);
     if (result < 0)
         return result;
     uint64_t count = offset < stat.size_bytes ? covei_min(size_bytes, stat.size_bytes - offset) : 0;
@@ -244,7 +254,7 @@ static int write_memory(const struct covei_region *region, const void *data, siz
     if (result == 0 && (offset > stat.size_bytes || size_bytes > stat.size_bytes - offset))
         return -EINVAL;
     if (result == 0)
-        result = covei_os->shm_map(&base, region->system_id, true);
+        result = attach(region, &base, true);
     if (result < 0)
         return result;
     memcpy((unsigned char *)base + offset, data, size_bytes);
@@ -296,13 +306,13 @@ static bool is_named(int file, const struct covei_place *place)
  * */
 static int look_up(const struct covei_place *place, const struct side_record *record, int *id)
 {
-    int result = covei_os->shm_find(place->key, id);
-    if (result == -ENOENT)
-        return covei_error(-ENOENT, "%s: there is no such segment (no System V memory with the key 0x%08" PRIx32 ")",
-                           place->name, place->key);
     struct covei_shm_stat stat;
+    int result = covei_os->shm_find(place->key, id);
     if (result == 0)
         result = covei_os->shm_stat(*id, &stat);
+    if (result == -ENOENT || result == -EINVAL || result == -EIDRM) /* or removed between the two */
+        return covei_error(-ENOENT, "%s: there is no such segment (no System V memory with the key 0x%08" PRIx32 ")",
+                           place->name, place->key);
     if (result < 0)
         return explain_stat(result, place);
     if (record->phase == SIDE_READY && record->id == *id)
@@ -322,7 +332,8 @@ static void clear_dead_build(int file, const struct covei_place *place)
     if (read_side(file, place, &record) < 0 || record.phase != SIDE_BUILDING)
         return;
     if (covei_os->shm_find(place->key, &id) == 0 && covei_os->shm_stat(id, &stat) == 0 &&
-        stat.creator_pid == record.pid && stat.creator_uid == covei_os->user_id() && covei_os->shm_remove(id) < 0)
+        (id == record.id || stat.creator_pid == record.pid) && stat.creator_uid == covei_os->user_id() &&
+        covei_os->shm_remove(id) < 0)
         return;
     (void)write_side(file, SIDE_NONE, -1, place);
 }
@@ -443,6 +454,12 @@ static int take_side(struct covei_building *building, const struct covei_place *
     }
 }
 
+static void abandon(struct covei_building *building, const struct covei_place *place)
+{
+    remove_memory(building);
+    drop_side(&building->region, place);
+}
+
 static int build(struct covei_building *building, const struct covei_place *place, uint64_t size_bytes)
 {
     int result = take_side(building, place, deadline_of(place));
@@ -461,6 +478,11 @@ static int build(struct covei_building *building, const struct covei_place *plac
             drop_side(&building->region, place);
             return result;
         }
+        result = write_side(building->region.file, SIDE_BUILDING, building->region.system_id, place);
+        if (result < 0) {
+            abandon(building, place);
+            return result;
+        }
     }
     if (result < 0)
         covei_region_close(&building->region); /* the key is somebody's, and so is the side file, perhaps */
@@ -473,12 +495,6 @@ static int publish(struct covei_building *building, const struct covei_place *pl
     if (result == 0)
         covei_life_cycle_unlock(building->region.file);
     return result;
-}
-
-static void abandon(struct covei_building *building, const struct covei_place *place)
-{
-    remove_memory(building);
-    drop_side(&building->region, place);
 }
 
 static bool leads_to(const struct covei_region *region, const struct covei_place *place)

@@ -118,7 +118,8 @@ int covei_durable_begin(struct cove_segment *segment, bool has_members)
         if (header->inode != segment->region.inode || !same_run)
             make_original(segment);
     }
-    return clean ? store_clean(segment, 0) : 0;
+    /* D1. Also where it says so already: who stored it may have died before it was on the disk. */
+    return clean || !has_members ? store_clean(segment, 0) : 0;
 }
 
 void covei_durable_end(struct cove_segment *segment)
@@ -159,11 +160,15 @@ static int write_bytes(int file, const char *name, const void *data, uint64_t si
     return 0;
 }
 
-static void sync_names(const struct covei_place *place)
+/* Without it a power cut may bring back the name's old file. */
+static int sync_names(const struct covei_place *place)
 {
     char directory[COVEI_PATH_MAX];
     covei_place_directory(place, directory);
-    (void)covei_os->directory_sync(directory); /* without it a power cut may bring back the name's old file */
+    int result = covei_os->directory_sync(directory);
+    return result < 0 ? covei_error(result, "%s: writing its directory, %s, to the disk failed: %s", place->name,
+                                    directory, cove_strerror(result))
+                      : 0;
 }
 
 /* On the disk, with the rights of the original. */
@@ -172,6 +177,8 @@ static int finish_file(struct covei_building *building, const struct covei_place
 {
     struct covei_region_stat stat;
     int result = original->backend->stat(original, &stat);
+    if (result == 0 && stat.uid != covei_os->user_id())
+        (void)covei_os->file_set_owner(building->region.file, stat.uid); /* what root writes is still that user's */
     if (result == 0 && covei_os->file_set_group(building->region.file, stat.gid) < 0)
         stat.mode &= 0707; /* what was for another group is for nobody */
     if (result == 0)
@@ -184,9 +191,7 @@ static int finish_file(struct covei_building *building, const struct covei_place
 static int name_file(struct covei_building *building, const struct covei_place *place)
 {
     int result = covei_file_replace(building, place);
-    if (result == 0)
-        sync_names(place);
-    return result;
+    return result < 0 ? result : sync_names(place);
 }
 
 /* The copy gets its name only while the segment has its own: under the life-cycle byte, through a description that is
@@ -320,7 +325,11 @@ static int make_copy(struct covei_lane *worker, const struct covei_place *synced
     int result = begin_file(&building, synced);
     if (result < 0)
         return result;
-    result = copy_quiet(worker, building.region.file, deadline);
+    result = covei_region_ask(&building.region, segment->name,
+                              atomic_load_explicit(&segment->header->size_bytes, memory_order_acquire) -
+                                  segment->heap_at);
+    if (result == 0)
+        result = copy_quiet(worker, building.region.file, deadline);
     if (result == 0)
         result = finish_file(&building, synced, &segment->region);
     if (result == 0)
@@ -445,8 +454,14 @@ int covei_durable_restore(const struct covei_place *place, uint32_t flags, int64
     result = covei_region_find(&unclean, place, COVE_ANY_OWNER);
     if (result < 0)
         return result == -ENOENT ? 0 : result; /* somebody was faster: go round */
-    if (covei_region_find(&synced, &synced_at, COVE_READONLY | (flags & COVE_ANY_OWNER)) < 0) {
+    result = covei_region_find(&synced, &synced_at, COVE_READONLY | (flags & COVE_ANY_OWNER));
+    if (result < 0) {
         covei_error_restore(sentence); /* that there is no copy is part of it */
+        if (result != -ENOENT) /* not to be removed on that advice */
+            (void)covei_error(COVE_EUNCLEAN,
+                              "%s: it was in use when the machine stopped, and its copy, %s, cannot be had: %s; mend "
+                              "that, and open it anew",
+                              place->name, synced_at.path, cove_strerror(result));
         covei_region_close(&unclean);
         return COVE_EUNCLEAN;
     }

@@ -124,14 +124,16 @@ static void write_state(const struct covei_region *region, uint32_t state)
 
 int covei_remove_name(const struct covei_region *region, const struct covei_place *place)
 {
-    write_state(region, COVEI_SEGMENT_REMOVED);
+    struct covei_file_stat stat;
+    /* By another name (a hard link) it goes on, and must not say REMOVED even for a moment: who is killed in it would
+     * take that name away too. */
+    bool other_name = covei_can(region->backend, COVE_CAN_HIDE) && covei_os->file_stat(region->file, &stat) == 0 &&
+                      stat.links > 1;
+    if (!other_name)
+        write_state(region, COVEI_SEGMENT_REMOVED);
     covei_durable_forget(place); /* before the name: a remover that dies in between is finished by the next */
     int result = region->backend->remove(region, place);
-    struct covei_file_stat stat;
-    bool other_name = result == 0 && covei_can(region->backend, COVE_CAN_HIDE) &&
-                      covei_os->file_stat(region->file, &stat) == 0 && stat.links > 0;
-    /* Or the next to open it would try to finish what we may not do, or it would go by another name (a hard link). */
-    if (result < 0 || other_name)
+    if (result < 0 && !other_name) /* or the next to open it would try to finish what we may not do */
         write_state(region, COVEI_SEGMENT_READY);
     return result;
 }
