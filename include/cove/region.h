@@ -136,8 +136,8 @@ int cove_region_protect(cove_region *region, uint64_t offset, uint64_t length_by
  * this one: bytes that are no longer there read as zeros and take stores, in private memory, and the call returns
  * COVE_ETRUNCATED instead of what `access` returned; the handle is good for closing only, then. The first call (of
  * this or of an opening with COVE_GUARD) sets the process's handler for SIGBUS; it passes on every SIGBUS that is not
- * ours to the handler that was there before. Returns what `access` returned (0 or more; below 0 is an error of its
- * own). */
+ * ours to the handler that was there before. `access` is not left by longjmp. Returns what it returned (0 or more;
+ * below 0 is an error of its own). */
 typedef int cove_region_access(void *data, uint64_t size_bytes, void *context);
 COVE_API int cove_region_guard(cove_region *region, cove_region_access *access, void *context);
 

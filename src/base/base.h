@@ -60,8 +60,6 @@ static inline void covei_copy(void *to, const void *from, uint64_t size_bytes)
         memcpy(to, from, (size_t)size_bytes);
         return;
     }
-    for (; size_bytes >= 64; size_bytes -= 64, out += 64, in += 64)
-        memcpy(out, in, 64);
     for (; size_bytes >= 16; size_bytes -= 16, out += 16, in += 16)
         memcpy(out, in, 16);
     if (size_bytes & 8) {

@@ -45,7 +45,9 @@ static inline void covei_record_write(uint64_t *at, enum covei_record kind, uint
 
 /* ---- inner */
 
-static inline void covei_inner_save(struct covei_lane *lane, const void *address, uint32_t size_bytes)
+/* always: as a call it costs a fifth of an allocation. */
+static inline __attribute__((always_inline)) void covei_inner_save(struct covei_lane *lane, const void *address,
+                                                                   uint32_t size_bytes)
 {
     struct covei_lane_shm *shm = lane->shm;
     uint64_t tails = covei_tails_load(shm);

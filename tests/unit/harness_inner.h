@@ -1,4 +1,4 @@
-/* harness_inner.h - tests that misbehave, each in one way (`bad_`), and some that look like it and are right (`good_`).
+/* harness_inner.h - tests that misbehave, each in one way (`bad_`), and some that look so and are right (`good_`).
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * test_harness.c runs them with the harness itself and looks at what it says. */

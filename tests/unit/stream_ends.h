@@ -1,4 +1,4 @@
-/* stream_ends.h - for tests of a stream whose two ends are in one process: opening them, and bytes that tell their place.
+/* stream_ends.h - for tests of a stream with both ends in one process: opening them, bytes that tell their place.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #ifndef STREAM_ENDS_H
 #define STREAM_ENDS_H

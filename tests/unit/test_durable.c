@@ -1,4 +1,4 @@
-/* test_durable.c - what is believed of a `file:` segment: by its boot id, its mark of cleanness, and the copy beside it.
+/* test_durable.c - what is believed of a `file:` segment: by boot id, mark of cleanness, and the copy beside it.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: timeout=60 */
 #include "durable.h"

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * A file is copied at two moments while a member works, and put together anew: each page from the one moment or the
- * other, as a seeded generator says; as long as at the one or the other. With another boot id in its header it must be
- * refused, or give exactly what cove_sync has promised. */
+ * other, as a seeded generator says; as long as at the one or the other. With another boot id in its header it must
+ * be refused, or give exactly what cove_sync has promised. */
 /* ctest: timeout=90 */
 #include "durable.h"
 
@@ -247,8 +247,8 @@ static int noting_sync(int file)
     return result;
 }
 
-/* Between any two moments that a close puts on the disk, and with what came after the last, it is refused or whole: as
- * after the close. Nothing of the members that were in it is left then. */
+/* Between any two moments that a close puts on the disk, and with what came after the last, it is refused or whole:
+ * as after the close. Nothing of the members that were in it is left then. */
 static void test_cut_in_and_after_the_last_close_is_whole_or_refused(void **state)
 {
     (void)state;

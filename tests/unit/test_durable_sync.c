@@ -1,4 +1,4 @@
-/* test_durable_sync.c - cove_sync beside everybody else: whom it waits for, whom it does not hold up, and what it leaves.
+/* test_durable_sync.c - cove_sync beside everybody else: whom it waits for, whom it does not hold up, what it leaves.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: timeout=90 */
 #include "durable.h"
@@ -313,6 +313,7 @@ static void test_sync_overtaken_does_not_undo_the_younger(void **state)
     *number = 1;
     pthread_t thread = unit_thread(syncs_slowly, segment);
     testing_await(4);
+    EXPECT(-ETIMEDOUT, cove_sync(segment, COVE_NOWAIT)); /* one at a time */
     *number = 2;
     EXPECT(0, cove_sync(segment, unit_patience()));
     atomic_store(&others_turn, true);

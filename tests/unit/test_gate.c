@@ -1,9 +1,9 @@
 /* test_gate.c - copies of a segment in which everybody works: each of them is of one moment.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Processes with several threads lock, save, move and allocate, and pass tokens on through streams, while another one
- * syncs all the time. Each copy is opened as after a power cut, and must add up: no money is lost between two accounts,
- * no token is in two places or in none, no block belongs to nobody. */
+ * Processes with several threads lock, save, move and allocate, and pass bytes on through streams, while another one
+ * syncs all the time. Each copy is opened as after a power cut, and must add up: no money is lost between two
+ * accounts, no byte is in two places or in none, no block belongs to nobody. */
 /* ctest: timeout=120 */
 #include "durable.h"
 
@@ -327,9 +327,87 @@ static void test_gate_copies_taken_of_a_stream_hold_what_was_not_read(void **sta
     EXPECT(0, cove_unlink(durable_name("g"), 0));
 }
 
+/* ---- who is held up, and who is not */
+
+static void holds_until_told(void *unused)
+{
+    (void)unused;
+    cove_segment *segment = open_it();
+    struct ends *ends = ends_of(segment);
+    EXPECT_GOOD(cove_mutex_lock(segment, &ends->lock, COVE_NOWAIT));
+    testing_reach(1);
+    testing_await(2);
+    EXPECT(0, cove_mutex_unlock(segment, &ends->lock));
+    unit_close(segment);
+}
+
+static void *syncs(void *segment)
+{
+    EXPECT(0, cove_sync(segment, 2 * unit_patience()));
+    return NULL;
+}
+
+static void *writes_one(void *stream)
+{
+    testing_reach(3);
+    EXPECT(1, cove_stream_write(stream, "x", 1, 2 * unit_patience()));
+    testing_reach(4);
+    return NULL;
+}
+
+static void *changes_one(void *segment)
+{
+    testing_reach(3);
+    EXPECT(0, cove_begin(segment));
+    testing_reach(4);
+    EXPECT(0, cove_commit(segment));
+    return NULL;
+}
+
+static bool gate_is_shut(void)
+{
+    uint64_t word = 0;
+    durable_read(durable_path("g", ""), &word, sizeof word, offsetof(struct covei_header_shm, gate_lock));
+    return (word & 0x3fffffff) != 0;
+}
+
+/* The copier waits for a holder, and whoever would begin something meanwhile waits for the copier, as long as he has
+ * said; nobody sees more of it than that. */
+static void test_gate_shut_is_waited_at_as_long_as_was_said(void **state)
+{
+    (void)state;
+    cove_segment *segment = open_it();
+    cove_mutex *other = unit_object(segment, "other", sizeof(cove_mutex));
+    cove_stream *stream = NULL;
+    (void)ends_of(segment);
+    EXPECT_GOOD(cove_stream_open_in(&stream, segment, "s", COVE_WRITER, NULL));
+    pid_t holder = testing_spawn(holds_until_told, NULL);
+    testing_await(1);
+    pthread_t copier = unit_thread(syncs, segment);
+    UNTIL(gate_is_shut(), 5000);
+    EXPECT(-EBUSY, cove_mutex_lock(segment, other, COVE_NOWAIT));
+    EXPECT(-ETIMEDOUT, cove_mutex_lock(segment, other, 20 * UNIT_MS));
+    pthread_t writer = unit_thread(writes_one, stream), changer = unit_thread(changes_one, segment);
+    testing_await_count(3, 2);
+    EXPECT(-ETIMEDOUT, cove_mutex_lock(segment, other, 20 * UNIT_MS));
+    assert_int_equal(testing_reached(4), 0);
+    testing_reach(2);
+    testing_join(holder);
+    unit_thread_join(copier);
+    unit_thread_join(writer);
+    unit_thread_join(changer);
+    EXPECT(0, cove_mutex_lock(segment, other, COVE_NOWAIT));
+    EXPECT(0, cove_mutex_unlock(segment, other));
+    EXPECT(0, cove_stream_close(stream));
+    unit_sound(segment);
+    unit_close(segment);
+    EXPECT(0, cove_unlink(durable_name("g"), 0));
+}
+
 static const struct testing_case tests[] = {
     TEST_TIMEOUT(test_gate_copies_taken_of_all_who_work_add_up, 60),
     TEST_TIMEOUT(test_gate_copies_taken_of_a_stream_hold_what_was_not_read, 60),
+    TEST_TIMEOUT(test_gate_shut_is_waited_at_as_long_as_was_said, 30),
 };
 
 int main(void)

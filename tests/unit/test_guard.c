@@ -60,7 +60,8 @@ static void test_guard_inside_a_guard_tells_both(void **state)
     drop("other", other);
 }
 
-/* Cut, used, and made as long as before, as programs do that write a file anew: the mapping is private in part by then. */
+/* Cut, used, and made as long as before, as programs do that write a file anew: by then the mapping is private in
+ * part. */
 static void test_guard_from_the_start_is_told_though_the_file_grew_again(void **state)
 {
     (void)state;

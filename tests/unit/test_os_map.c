@@ -1,4 +1,4 @@
-/* test_os_map.c - mappings as os.h promises them: protections, ends, syncing, and the order in which a SIGBUS is asked about.
+/* test_os_map.c - mappings as os.h promises them: protections, ends, syncing, and who is asked about a SIGBUS.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "unit.h"
 
@@ -75,7 +75,7 @@ static void test_map_of_a_part_begins_there(void **state)
     int file = file_of(4 * PAGE);
     unsigned char *whole = map_all(file, 4 * PAGE, COVEI_ACCESS_WRITE);
     void *part = NULL;
-    assert_int_equal(covei_os->map(&part, file, 3 * PAGE, 16 * PAGE, COVEI_ACCESS_READ, true), 0); /* beyond its end */
+    assert_int_equal(covei_os->map(&part, file, 3 * PAGE, 16 * PAGE, COVEI_ACCESS_READ, true), 0); /* beyond the end */
     whole[3 * PAGE] = 7;
     assert_int_equal(*(unsigned char *)part, 7);
     assert_int_equal(ftruncate(file, 19 * PAGE), 0); /* what comes to be there can be read */

@@ -1,4 +1,4 @@
-/* test_os_memory.c - nameless memory and passing descriptors: what a socket may bring, and what must not be left of it.
+/* test_os_memory.c - nameless memory, passing descriptors: what a socket may bring, and what must not be left of it.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "unit.h"
 

@@ -1,9 +1,10 @@
 /* test_os_strace.c - which system calls the library makes: those of its table, and no others.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * This program runs itself under strace with a part that uses the whole interface, in one thread, between two marks (closing of
- * descriptors that cannot be). What strace saw in between is compared with the list below both ways: a system call that is
- * not listed went around the table; one that must be seen and was not means that the list, or the use, is out of date. */
+ * This program runs itself under strace with a part that uses the whole interface, in one thread, between two marks
+ * (closing of descriptors that cannot be). What strace saw in between is compared with the list below both ways: a
+ * system call that is not listed went around the table; one that must be seen and was not means that the list, or the
+ * use, is out of date. */
 /* ctest: timeout=60 */
 #include "unit.h"
 
@@ -14,8 +15,8 @@
 #define MARK_BEGIN (-1234)
 #define MARK_END (-4321)
 
-/* What the Linux port makes of the calls of os.h, with all names that libcs use for one thing on one line; and the memory
- * that libc wants for malloc and getgrnam. */
+/* What the Linux port makes of the calls of os.h, with all names that libcs use for one thing on one line; and the
+ * memory that libc wants for malloc and getgrnam. */
 static const struct {
     const char *names;
     const char *what_for;

@@ -392,13 +392,83 @@ static void test_region_rights_that_make_no_sense_are_refused(void **state)
     drop("r", region);
 }
 
+/* ---- what has no name, or another kind of thing's */
+
+static void test_region_without_a_name_cannot_be_found_or_removed_by_one(void **state)
+{
+    (void)state;
+    struct cove_region_info info;
+    cove_region *nameless = make("memfd:", SIZE), *region = NULL;
+    EXPECT_SAYS(-ENOENT, cove_region_look("memfd:", &info), "fd:N");
+    EXPECT(-ENOENT, cove_region_unlink("memfd:", 0));
+    EXPECT(-ENOENT, cove_region_open(&region, "memfd:", NULL)); /* nothing says its size */
+    char name[16];
+    int fd = (int)EXPECT_GOOD(cove_region_fd(nameless)), ends[2];
+    (void)snprintf(name, sizeof name, "fd:%d", fd);
+    EXPECT(0, cove_region_look(name, &info));
+    assert_int_equal(info.size_bytes, SIZE);
+    assert_int_equal(info.sealed, 1);
+    assert_string_equal(info.backend, "fd");
+    EXPECT_SAYS(-EOPNOTSUPP, cove_region_unlink(name, 0), "nameless");
+    EXPECT(-EOPNOTSUPP, cove_region_open(&region, name, &(region_options){.size_bytes = 1, .flags = COVE_EXCLUSIVE}));
+    assert_int_equal(close(fd), 0);
+    EXPECT_SAYS(-EBADF, cove_region_open(&region, name, NULL), "no descriptor of that number");
+    assert_int_equal(pipe(ends), 0);
+    (void)snprintf(name, sizeof name, "fd:%d", ends[0]);
+    EXPECT(COVE_ENOTCOVE, cove_region_open(&region, name, &(region_options){.flags = COVE_READONLY}));
+    assert_int_equal(close(ends[0]) | close(ends[1]), 0);
+    assert_null(region);
+    EXPECT(0, cove_region_close(nameless));
+}
+
+static void test_region_call_upon_a_segment_is_refused(void **state)
+{
+    (void)state;
+    cove_region *region = NULL;
+    cove_segment *segment = unit_open("s");
+    EXPECT_SAYS(COVE_ETYPE, cove_region_unlink("s", 1), "cove_unlink");
+    EXPECT_SAYS(COVE_ETYPE, cove_region_open(&region, "s", NULL), "cove_open");
+    region = open_as("s", &(region_options){.flags = COVE_READONLY});
+    assert_memory_equal(cove_region_data(region), "Covegt1", 7);
+    EXPECT(0, cove_region_close(region));
+    unit_sound(segment);
+    unit_close(segment);
+    unit_remove("s");
+}
+
+/* In huge pages or not, the name finds it again. */
+static void test_region_of_either_page_is_found_by_its_one_name(void **state)
+{
+    (void)state;
+    struct cove_region_info info;
+    cove_region *region = make("hugetry:h", SIZE), *again = open_as("hugetry:h", NULL);
+    ((unsigned char *)cove_region_data(region))[SIZE - 1] = 3;
+    assert_int_equal(((unsigned char *)cove_region_data(again))[SIZE - 1], 3);
+    EXPECT(0, cove_region_look("hugetry:h", &info));
+    assert_true(info.size_bytes >= SIZE);
+    EXPECT(0, cove_region_set_rights("hugetry:h", 0640, NULL));
+    EXPECT(0, cove_region_look("hugetry:h", &info));
+    assert_int_equal(info.mode, 0640);
+    EXPECT(0, cove_region_close(again));
+    drop("hugetry:h", region);
+    EXPECT(-ENOENT, cove_region_look("hugetry:h", &info));
+}
+
 static const struct testing_case tests[] = {
-    TEST(test_region_without_one_is_refused_by_each_call),    TEST(test_region_with_impossible_options_is_refused),
-    TEST(test_region_of_size_0_cannot_be_made_but_be_opened), TEST(test_region_parts_begin_and_end_at_any_byte),
-    TEST(test_region_made_and_mapped_in_part_is_whole),       TEST(test_region_opened_for_an_access_has_that_one),
-    TEST(test_region_protected_in_part_leaves_the_rest),      TEST(test_region_protected_at_odd_bytes_is_refused),
-    TEST(test_region_synced_at_any_bytes_stays_inside),       TEST(test_region_descriptor_is_one_of_its_own),
+    TEST(test_region_without_one_is_refused_by_each_call),
+    TEST(test_region_with_impossible_options_is_refused),
+    TEST(test_region_of_size_0_cannot_be_made_but_be_opened),
+    TEST(test_region_parts_begin_and_end_at_any_byte),
+    TEST(test_region_made_and_mapped_in_part_is_whole),
+    TEST(test_region_opened_for_an_access_has_that_one),
+    TEST(test_region_protected_in_part_leaves_the_rest),
+    TEST(test_region_protected_at_odd_bytes_is_refused),
+    TEST(test_region_synced_at_any_bytes_stays_inside),
+    TEST(test_region_descriptor_is_one_of_its_own),
     TEST(test_region_rights_that_make_no_sense_are_refused),
+    TEST(test_region_without_a_name_cannot_be_found_or_removed_by_one),
+    TEST(test_region_call_upon_a_segment_is_refused),
+    TEST(test_region_of_either_page_is_found_by_its_one_name),
 };
 
 int main(void)

@@ -1,4 +1,4 @@
-/* test_region_replace.c - new contents in one step: what is kept of the old, what is refused, and what a failure leaves.
+/* test_region_replace.c - new contents in one step: what is kept of the old, what is refused, what a failure leaves.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: timeout=60 */
 #include "unit.h"

@@ -120,7 +120,8 @@ static void test_stream_wrong_end_is_told(void **state)
 
 /* ---- the ring */
 
-/* Every size, at every place of the ring that it comes to: the ring is emptied after each, so all of it is used again and again. */
+/* Every size, at every place of the ring that it comes to: the ring is emptied after each, so all of it is used again
+ * and again. */
 static void test_stream_wraps_with_all_sizes(void **state)
 {
     (void)state;

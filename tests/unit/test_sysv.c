@@ -1,4 +1,4 @@
-/* test_sysv.c - System V segments and what lies beside them: each state of the side file, and hands that remove things.
+/* test_sysv.c - System V segments and what lies beside them: states of the side file, hands that remove things.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: timeout=60 */
 #include "unit.h"
