@@ -268,7 +268,8 @@ static int wanted(const struct scenario *scenario, int recovery)
         return 0;
     if (!recovery)
         return !settings.recovery_only;
-    return !(scenario->traits & (EVERY_POINT | NO_IMAGE | ALONE | PROBE_OPENS)) &&
+    /* MIDDLE_HOLDS: a recoverer waits at the gate that is shut for the middle one, who goes on only after the recovery. */
+    return !(scenario->traits & (EVERY_POINT | NO_IMAGE | ALONE | PROBE_OPENS | MIDDLE_HOLDS)) &&
            (settings.only == NULL || settings.recovery_only);
 }
 
