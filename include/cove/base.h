@@ -6,7 +6,8 @@
  * (COVE_RECOVERED, COVE_CREATED). A function that returns a count returns it as int64_t, negative for an error.
  * Out-parameters are written only on success, unless a function says otherwise.
  *
- * Cancellation: no function of Cove is a cancellation point. A thread that is cancelled ends at its next one outside. */
+ * Cancellation: no function of Cove is a cancellation point. A thread that is cancelled ends at its next one outside.
+ * */
 #ifndef COVE_BASE_H
 #define COVE_BASE_H
 

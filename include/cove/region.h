@@ -141,9 +141,9 @@ int cove_region_protect(cove_region *region, uint64_t offset, uint64_t length_by
 typedef int cove_region_access(void *data, uint64_t size_bytes, void *context);
 COVE_API int cove_region_guard(cove_region *region, cove_region_access *access, void *context);
 
-/* From now on every opening of this process, of regions and segments, is as if with COVE_GUARD, those that functions such
- * as cove_stat do for themselves too. For programs that look at what they do not trust. Returns 0, or a negated errno (no
- * handler could be set). */
+/* From now on every opening of this process, of regions and segments, is as if with COVE_GUARD, those that functions
+ * such as cove_stat do for themselves too. For programs that look at what they do not trust. Returns 0, or a negated
+ * errno (no handler could be set). */
 COVE_API int cove_guard_all(void);
 
 /* A new descriptor of the region's memory, close-on-exec, the caller's to close: to be inherited (after clearing

@@ -41,7 +41,8 @@ static _Atomic uint32_t *busy_word(const struct cove_stream *stream)
     return stream->end == COVE_WRITER ? &stream->shm->writer_busy : &stream->shm->reader_busy;
 }
 
-/* Who is in the middle of something already, with a lock or inside a transaction, goes on: the copier waits for him. */
+/* Who is in the middle of something already, with a lock or inside a transaction, goes on: the copier waits for him.
+ * */
 static bool is_inside(const struct cove_stream *stream)
 {
     struct covei_lane *lane = NULL;

@@ -6,8 +6,8 @@
  * that the process had, just as if we were not there: called with the same arguments, and a default action is put
  * back and met by the same access again. A handler that the process sets later takes ours away; whoever asks again
  * (fault_guard is cheap to repeat) puts ours before it. Should that one then call ours, as what was there before it,
- * the circle is seen and ends in the default action: what we pass on is marked in the siginfo itself, which the system
- * makes anew for each signal. (A mark anywhere else would outlive a handler that leaves by siglongjmp.) */
+ * the circle is seen and ends in the default action: what we pass on is marked in the siginfo itself, which the
+ * system makes anew for each signal. (A mark anywhere else would outlive a handler that leaves by siglongjmp.) */
 #include "os/os_linux.h"
 
 #include <errno.h>

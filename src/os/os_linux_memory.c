@@ -117,8 +117,8 @@ int covei_linux_huge_directory(char *path, size_t path_bytes)
 
 #define DESCRIPTORS_MAX 253u /* in one message: SCM_MAX_FD of Linux */
 
-/* Room for all that one message can bring: a socket may be set to give the sender's credentials too (SO_PASSCRED), and
- * others may send more than one descriptor, each of which would be open here, unknown. */
+/* Room for all that one message can bring: a socket may be set to give the sender's credentials too (SO_PASSCRED),
+ * and others may send more than one descriptor, each of which would be open here, unknown. */
 union control {
     struct cmsghdr align;
     char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];

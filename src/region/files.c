@@ -112,7 +112,8 @@ static int lock_and_look(struct covei_building *building)
     return result;
 }
 
-/* I2: a name of its own. The thread's number and the time make it unique among the living; a dead one's is skipped. */
+/* I2: a name of its own. The thread's number and the time make it unique among the living; a dead one's is skipped.
+ * */
 static int name_for_now(struct covei_building *building, const struct covei_place *place, int attempt)
 {
     char directory[COVEI_PATH_MAX];

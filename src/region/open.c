@@ -175,8 +175,8 @@ static int open_once(struct cove_region *handle, const struct cove_region_option
     return result;
 }
 
-/* Somebody may be faster, again and again: -EEXIST although nobody asked to be first. -EAGAIN: another way of naming is
- * to be tried. */
+/* Somebody may be faster, again and again: -EEXIST although nobody asked to be first. -EAGAIN: another way of naming
+ * is to be tried. */
 static int open_place(struct cove_region *handle, const struct cove_region_options *options, int64_t deadline)
 {
     for (;;) {

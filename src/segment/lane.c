@@ -87,8 +87,8 @@ static void begin_life(struct covei_lane *lane)
     atomic_store_explicit(&shm->life_at, 0, memory_order_relaxed); /* ordered by the fence below */
     covei_order();
     memset(shm->life, 0, sizeof shm->life);
-    /* A guarded mapping may be other memory from one instruction to the next, also inside libc's unlocking, which follows
-     * pointers that lie in it. The byte tells of our death as well, only later. */
+    /* A guarded mapping may be other memory from one instruction to the next, also inside libc's unlocking, which
+     * follows pointers that lie in it. The byte tells of our death as well, only later. */
     if (atomic_load_explicit(&lane->segment->guarded, memory_order_acquire))
         return;
     pthread_mutexattr_t attributes;
@@ -246,9 +246,9 @@ void covei_lane_release(struct covei_lane *lane)
 {
     struct cove_segment *segment = lane->segment;
     if (covei_segment_broken(segment)) {
-        /* The mutex is gone with the memory it lay in, and libc's list leads through what is there now: leave it. Some
-         * libcs walk that list with all signals blocked: where the lane's page is the file's still, and beyond its end,
-         * this look has the handler put memory there while it can. */
+        /* The mutex is gone with the memory it lay in, and libc's list leads through what is there now: leave it.
+         * Some libcs walk that list with all signals blocked: where the lane's page is the file's still, and beyond
+         * its end, this look has the handler put memory there while it can. */
         (void)covei_lane_died(lane->shm);
         unlink_lane(lane);
         free(lane);
