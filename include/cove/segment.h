@@ -137,10 +137,11 @@ COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_
  * lock or is inside a transaction or a call that changes something (no new one begins meanwhile), copies the segment,
  * lets everybody go on, and stores the copy beside the file (PATH.synced) in one step. A segment that was in use when
  * the machine stopped is opened from that copy, and cove_open returns COVE_RECOVERED; where there is no copy, it
- * returns COVE_EUNCLEAN. When the last member closes the segment it is written back whole, and marked clean.
+ * returns COVE_EUNCLEAN. (Opening it COVE_READONLY, to look, is no error: its state is "unclean" then.) When the last
+ * member closes the segment it is written back whole, and marked clean.
  * The caller's thread holds no lock of the segment. Returns 0; -EOPNOTSUPP (memory that goes with the machine);
  * -EBUSY (this thread holds a lock or is inside a transaction); -ETIMEDOUT (somebody else does, for timeout_ns: the
- * sentence names him); -ENOSPC, -EIO. On an error the copy before is there still. Crash inside: likewise. */
+ * sentence names him); COVE_EREMOVED (it lost its name); -ENOSPC, -EIO. On an error the copy before is there still. Crash inside: likewise. */
 COVE_API COVE_CHECKED
 int cove_sync(cove_segment *segment, int64_t timeout_ns);
 
