@@ -141,7 +141,8 @@ COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_
  * member closes the segment it is written back whole, and marked clean.
  * The caller's thread holds no lock of the segment. Returns 0; -EOPNOTSUPP (memory that goes with the machine);
  * -EBUSY (this thread holds a lock or is inside a transaction); -ETIMEDOUT (somebody else does, for timeout_ns: the
- * sentence names him); COVE_EREMOVED (it lost its name); -ENOSPC, -EIO. On an error the copy before is there still. Crash inside: likewise. */
+ * sentence names him); COVE_EREMOVED (it lost its name); -ENOSPC, -EIO. On an error the copy before is there still.
+ * Crash inside: likewise. */
 COVE_API COVE_CHECKED
 int cove_sync(cove_segment *segment, int64_t timeout_ns);
 
