@@ -88,7 +88,7 @@ static void begin_life(struct covei_lane *lane)
     covei_order();
     /* Word by word: who still waits for the lane's last owner may look at one of them. relaxed: life_at told him not to
      * believe it. */
-    for (size_t i = 0; i < sizeof shm->life / sizeof(uint32_t); i++)
+    for (size_t i = 0; i < sizeof shm->life / (sizeof(uint32_t)); i++)
         atomic_store_explicit((_Atomic uint32_t *)(void *)shm->life + i, 0, memory_order_relaxed);
     /* A guarded mapping may be other memory from one instruction to the next, also inside libc's unlocking, which
      * follows pointers that lie in it. The byte tells of our death as well, only later. */
