@@ -59,10 +59,10 @@ build()
         # shellcheck disable=SC2086 # a list of targets
         if COVE_TESTS=ON scripts/build.sh "$preset" ${TARGETS[$preset]:-}; then
             built[$preset]=yes
-            row build "$preset" $((SECONDS - from)) 45 "built"
+            row build "$preset" $((SECONDS - from)) 90 "built"
         else
             failed=$((failed + 1))
-            row build "$preset" $((SECONDS - from)) 45 "NOT BUILT"
+            row build "$preset" $((SECONDS - from)) 90 "NOT BUILT"
         fi
     fi
     [ "${built[$preset]}" = yes ]
