@@ -12,6 +12,18 @@
 #define COVEI_LIKELY(x) __builtin_expect(!!(x), 1)
 #define COVEI_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define COVEI_COLD __attribute__((cold, noinline))
+/* What it reads others write, on purpose: a race detector is not to look at it. (clang's no_sanitize still looks at
+ * atomics, and inlined it would be looked at with its caller.) */
+#if defined(__SANITIZE_THREAD__)
+#define COVEI_UNSYNCHRONISED __attribute__((no_sanitize("thread"), noinline))
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COVEI_UNSYNCHRONISED __attribute__((disable_sanitizer_instrumentation, noinline))
+#endif
+#endif
+#ifndef COVEI_UNSYNCHRONISED
+#define COVEI_UNSYNCHRONISED
+#endif
 
 #define COVEI_CACHE_LINE 64
 #define COVEI_PAGE 4096u

@@ -248,7 +248,8 @@ static int explain_busy(const struct cove_segment *segment, uint32_t index)
     return covei_error(-ETIMEDOUT,
                        "%s: %s (pid %" PRId32 ", thread %" PRId32
                        ") holds a lock or is inside a transaction; wait longer, or look whether it is stopped",
-                       segment->name, member.command, member.pid, segment->lanes[index].thread_id);
+                       segment->name, member.command, member.pid,
+                       atomic_load_explicit(&segment->lanes[index].thread_id, memory_order_relaxed));
 }
 
 /* The gate is shut: wait until nobody is in the middle of anything. */

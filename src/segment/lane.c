@@ -39,7 +39,10 @@ _Atomic uint32_t *covei_lane_life(struct covei_lane_shm *shm)
     return (_Atomic uint32_t *)(void *)((unsigned char *)shm->life + at - 1);
 }
 
-bool covei_lane_died(struct covei_lane_shm *shm)
+/* The word is libc's and the system's. A waiter that still looks for the lane's last owner may read it while the next one
+ * sets its mutex up: what he sees then is about nobody, and his next look at the lock tells. Nothing of ours orders
+ * the two, and a race detector would say so. */
+COVEI_UNSYNCHRONISED bool covei_lane_died(struct covei_lane_shm *shm)
 {
     _Atomic uint32_t *life = covei_lane_life(shm);
     /* acquire: pairs with the kernel's mark; what the thread stored before it ended is seen. */
@@ -57,10 +60,10 @@ static void copy_words(uint32_t words[LIFE_WORDS], const struct covei_lane_shm *
  * one may hold that number by chance, as the type of musl's (132) does in thread 132. */
 static uint32_t find_life_word(const uint32_t before[LIFE_WORDS], const struct covei_lane_shm *shm)
 {
-    uint32_t words[LIFE_WORDS];
+    uint32_t words[LIFE_WORDS], thread = (uint32_t)covei_os->thread_id();
     copy_words(words, shm);
     for (uint32_t i = 0; i < LIFE_WORDS; i++)
-        if (before[i] == 0 && (words[i] & LIFE_THREAD) == (uint32_t)shm->thread_id)
+        if (before[i] == 0 && (words[i] & LIFE_THREAD) == thread)
             return 1 + 4 * i;
     return 0;
 }
@@ -83,7 +86,7 @@ static bool lock_life(struct covei_lane_shm *shm)
 static void begin_life(struct covei_lane *lane)
 {
     struct covei_lane_shm *shm = lane->shm;
-    shm->thread_id = covei_os->thread_id();
+    atomic_store_explicit(&shm->thread_id, covei_os->thread_id(), memory_order_relaxed);
     atomic_store_explicit(&shm->life_at, 0, memory_order_relaxed); /* ordered by the fence below */
     covei_order();
     /* Word by word: who still waits for the lane's last owner may look at one of them. relaxed: life_at told him not to
@@ -291,7 +294,7 @@ void covei_lanes_forget(void)
 /* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns
  * the word to sleep on and what it holds; NULL where there is none, or the thread has ended already: then somebody
  * else is recovering it, and will wake us. */
-static _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value)
+static COVEI_UNSYNCHRONISED _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value)
 {
     if (lane >= segment->max_lanes)
         return NULL;

@@ -41,7 +41,7 @@ struct covei_lane_shm {
     _Atomic uint64_t tails;
     _Atomic uint64_t waits_for; /* offset of the lock word that this thread waits for; for people */
     _Atomic uint32_t inside; /* durable segments: 1: in a transaction, which who copies the segment waits for */
-    int32_t thread_id;
+    _Atomic int32_t thread_id; /* for people */
     uint64_t journal_block; /* the outer journal once it is larger than `outer`: unit 0 is its capacity in units */
     uint64_t journal_next; /* a larger one that is being prepared */
     uint64_t journal_old; /* the smaller one that it replaced */

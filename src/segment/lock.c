@@ -98,7 +98,8 @@ static int explain_holder(const struct covei_lane *lane, uint64_t word, int resu
     struct cove_member_info member;
     covei_row_describe(segment, owner - 1, &member);
     return covei_error(result, "%s: %s (pid %" PRId32 ", thread %" PRId32 ") holds the lock%s", segment->name,
-                       member.command, member.pid, segment->lanes[index].thread_id,
+                       member.command, member.pid,
+                       atomic_load_explicit(&segment->lanes[index].thread_id, memory_order_relaxed), /* for people */
                        result == -ETIMEDOUT ? "; wait longer, or look whether it is stopped" : "");
 }
 
