@@ -13,9 +13,9 @@
  * I1  The record is written, and the key taken or given back, by the holder of the side file's life-cycle byte
  *     (exclusively), while the path leads to that file.
  * I2  The segment exists if the record says READY and the key leads to that id. READY is the deciding store.
- * I3  Memory that the key leads to while the record says BUILDING, nobody holds the byte, and which the record names,
- *     or whose creator is the builder that it names, is what he died over. Whoever comes next removes it. (A process
- *     has another number in another PID namespace; so the id is noted as soon as there is one.)
+ * I3  Memory that the key leads to while the record says BUILDING, nobody holds the byte, and whose creator is the
+ *     builder that the record names, is what he died over. Whoever comes next removes it. (A builder that our PID
+ *     namespace does not see has the number 0 there; then the id, which is noted as soon as there is one, must agree.)
  *
  * Crash of a builder: I3. Of a remover, before the key is given back: the header says REMOVED, and who opens it next
  * finishes (segment/open.c); after it: READY with a key that leads nowhere, which is no segment. Side files without a
@@ -332,8 +332,8 @@ static void clear_dead_build(int file, const struct covei_place *place)
     if (read_side(file, place, &record) < 0 || record.phase != SIDE_BUILDING)
         return;
     if (covei_os->shm_find(place->key, &id) == 0 && covei_os->shm_stat(id, &stat) == 0 &&
-        (id == record.id || stat.creator_pid == record.pid) && stat.creator_uid == covei_os->user_id() &&
-        covei_os->shm_remove(id) < 0)
+        (stat.creator_pid == record.pid || (id == record.id && stat.creator_pid == 0)) &&
+        stat.creator_uid == covei_os->user_id() && covei_os->shm_remove(id) < 0)
         return;
     (void)write_side(file, SIDE_NONE, -1, place);
 }
