@@ -130,6 +130,13 @@ int64_t covei_file_read(const struct covei_region *region, void *data, size_t si
 int covei_file_write(const struct covei_region *region, const void *data, size_t size_bytes, uint64_t offset);
 uint64_t covei_file_page_bytes(const struct covei_region *region);
 
+/* What backends have in common whose memory is a file with a name, after it was found and begun. */
+#define COVEI_NAMED_FILE                                                                                      \
+    .publish = covei_file_publish, .abandon = covei_file_abandon, .leads_to = covei_file_leads_to,            \
+    .remove = covei_file_remove, .set_rights = covei_file_set_rights, .stat = covei_file_stat,                \
+    .reserve = covei_file_reserve, .room = covei_file_room, .map = covei_file_map, .unmap = covei_file_unmap, \
+    .read = covei_file_read, .write = covei_file_write, .page_bytes = covei_file_page_bytes
+
 /* -ENOSPC, with a sentence that gives the bytes needed, those free, and the fix. */
 int covei_region_no_room(const struct covei_region *region, const char *name, uint64_t needed_bytes);
 
