@@ -33,6 +33,8 @@ extern "C" {
 /* Done, with a note. */
 #define COVE_CREATED 1 /* the thing was missing and was made by this call */
 #define COVE_RECOVERED 2 /* done, after a dead process's half-made change was rolled back */
+#define COVE_COMMITTED 3 /* done, and the transaction so far was made final for it */
+#define COVE_LEADER 4 /* done, and this caller is the one of its barrier's round */
 
 /* Not done. These lie below every errno of Linux, so that both fit into one negative number. */
 #define COVE_ECORRUPT (-5001) /* the shared bytes contradict themselves */

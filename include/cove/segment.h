@@ -38,6 +38,15 @@ typedef struct cove_segment cove_segment;
  * how. Such a member has no robust mutex in the segment: its death is told by its file lock alone, which the system
  * drops some milliseconds later. */
 #define COVE_GUARD 0x20u
+/* What this process holds in the segment is held until the processes that it starts, and those that they start, have
+ * ended as well, however it dies. So nobody works on under a lock that is somebody else's by then: flock(1)'s promise,
+ * on which `cove lock` stands. They inherit a descriptor that keeps the membership, with a number of 10 or more; it is
+ * not close-on-exec. Who is to hold nothing closes it: by cove_close of the inherited handle in a forked child, or as a
+ * daemon that closes all. The member's own cove_close ends the membership at once, whoever has the descriptor; its exec
+ * does not. Others notice such an end within some 10 ms: there is no robust mutex, as with COVE_GUARD.
+ * Counts for all who open the segment in this process, until the last of them closes it. Where it is open there
+ * without, opening it with this is -EBUSY. */
+#define COVE_HELD_BY_CHILDREN 0x40u
 
 /* How long a segment lives. */
 enum cove_lifetime {
@@ -62,8 +71,8 @@ struct cove_options {
  * The same name opened twice in one process gives the same handle, which then wants as many closes.
  * Returns 0 (it was there), COVE_CREATED, or: -ENOENT, -EEXIST (by flags), COVE_ENAME, COVE_ENOTCOVE, COVE_ELAYOUT,
  * COVE_ECORRUPT, COVE_EOWNER, -EACCES, -ENOSPC (needed and free bytes are in the sentence), -ENOMEM, -EMFILE,
- * -EUSERS (the roster is full), -EINVAL (impossible sizes), -ETIMEDOUT, -EOPNOTSUPP (not on this machine), and for
- * `file:` COVE_RECOVERED (opened from the copy that cove_sync made) and COVE_EUNCLEAN.
+ * -EUSERS (the roster is full), -EINVAL (impossible sizes), -ETIMEDOUT, -EBUSY (COVE_HELD_BY_CHILDREN), -EOPNOTSUPP
+ * (not on this machine), and for `file:` COVE_RECOVERED (opened from the copy that cove_sync made) and COVE_EUNCLEAN.
  * A crash inside leaves either no segment or a whole one, and no debris. */
 COVE_API COVE_CHECKED
 int cove_open(cove_segment **segment, const char *name, const struct cove_options *options);

@@ -47,6 +47,8 @@ static const struct result_text result_texts[] = {
     {0, "0", "done"},
     {COVE_CREATED, "COVE_CREATED", "done; it was missing and was made"},
     {COVE_RECOVERED, "COVE_RECOVERED", "done, after a dead process's half-made change was rolled back"},
+    {COVE_COMMITTED, "COVE_COMMITTED", "done, and the transaction so far was made final for it"},
+    {COVE_LEADER, "COVE_LEADER", "done, as the one of the barrier's round"},
     {COVE_ECORRUPT, "COVE_ECORRUPT", "the shared bytes contradict themselves"},
     {COVE_ELAYOUT, "COVE_ELAYOUT", "a segment of another layout"},
     {COVE_ENOTCOVE, "COVE_ENOTCOVE", "not a Cove segment"},

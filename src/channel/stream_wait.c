@@ -18,7 +18,7 @@
 #define SPINS 300 /* looks before sleeping, a pause between them: several microseconds */
 #define OWNED_SLICE_NS INT64_C(10000000) /* 10 ms: while there is somebody at the other end */
 #define NEAR_SLICE_NS INT64_C(1000000) /* 1 ms: where a wake-up could be missed, see doze */
-#define WATCHED_SLICE_NS INT64_C(40000000) /* 40 ms: likewise, where its death would wake us */
+#define WATCHED_SLICE_NS INT64_C(250000000) /* likewise, where its death would wake us */
 #define LONGEST_SLICE_NS INT64_C(100000000) /* 100 ms: while there is nobody */
 
 static int64_t least(int64_t a, int64_t b)
@@ -183,8 +183,12 @@ static void doze(struct cove_stream *stream, is_ready *ready, uint64_t bytes, ui
         say_sleeping(stream, near);
         value = atomic_load_explicit(word, memory_order_relaxed);
     }
-    if (value & COVEI_STREAM_SLEEPS && !ready(stream, bytes))
-        covei_sleep(stream->segment, word, value, lane, slice_ns);
+    if (value & COVEI_STREAM_SLEEPS && !ready(stream, bytes)) {
+        struct covei_watch watch = {.count = 0};
+        if (lane != COVEI_NO_LANE)
+            covei_watch_add(&watch, lane);
+        covei_sleep(stream->segment, word, value, &watch, slice_ns, stream->interrupts);
+    }
 }
 
 static int too_late(const struct cove_stream *stream, int result)
@@ -236,6 +240,8 @@ static int wait_in_slices(struct cove_stream *stream, is_ready *ready, uint64_t 
         int64_t left = covei_wait_left(deadline);
         if (left == 0)
             return too_late(stream, -ETIMEDOUT);
+        if (atomic_load_explicit(&covei_interrupts, memory_order_acquire) != stream->interrupts)
+            return covei_error(-EINTR, "%s: the wait was ended by cove_interrupt", stream->name);
         if (!(stream->flags & COVE_STREAM_SPIN))
             doze(stream, ready, bytes, peer.lane, least(near && first ? NEAR_SLICE_NS : slice, left), near && first);
         else if (spin(stream, ready, bytes))
@@ -268,6 +274,7 @@ int covei_stream_wait_data(struct cove_stream *stream, int64_t timeout_ns)
         return data_ready(stream, 0) ? 0 : too_late(stream, -EAGAIN);
     }
     int64_t deadline = covei_wait_begin(timeout_ns);
+    stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
     int result = 0;
     while (result == 0 && !data_ready(stream, 0))
         result = wait_for(stream, data_ready, 0, deadline);
@@ -302,6 +309,7 @@ int covei_stream_wait_room(struct cove_stream *stream, uint64_t bytes, int64_t t
     if (bytes + COVEI_STREAM_SPARE > stream->capacity)
         return covei_error(-EMSGSIZE, "%s: %" PRIu64 " bytes never fit", stream->name, bytes);
     int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
+    stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
     while (!room_ready(stream, bytes)) {
         if (!head_sane(stream))
             return covei_error(COVE_ECORRUPT, "%s: the reader's place makes no sense: somebody wrote over it",

@@ -7,6 +7,7 @@
 #include "segment/journal.h"
 
 #include <cove/heap.h>
+#include <cove/revision.h>
 
 static inline struct covei_heap_shm *covei_heap(const struct cove_segment *segment)
 {
@@ -52,19 +53,37 @@ int covei_free(struct covei_lane *lane, uint64_t offset, uint64_t *field);
 /* Free what a field of the library's refers to, now, whatever transaction there is. */
 int covei_free_internal(struct covei_lane *lane, uint64_t *field);
 
-/* ---- transaction.c */
+/* ---- transaction.c. What may run inside a user's transaction uses join.h instead of begin, commit and abort. */
 
 int covei_begin(struct covei_lane *lane);
 int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes);
 int covei_commit(struct covei_lane *lane);
 int covei_abort(struct covei_lane *lane);
+int covei_no_transaction(const struct covei_lane *lane); /* -EINVAL, with a sentence */
 /* Make sure that `units` more fit into the outer journal. */
 int covei_outer_reserve(struct covei_lane *lane, uint64_t units);
+
+/* ---- settle.c */
+
 /* The block is doomed by a transaction that was undone and is not settled yet: take that record away, with the mark.
  * Under the heap's lock; part of the caller's inner change. False: whoever doomed it has not been undone. */
 bool covei_spare_undone(struct covei_lane *lane, uint64_t offset);
 int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target);
 int covei_settle_row(struct covei_lane *worker, uint32_t row);
+/* The heap's lock, for as long as the worker has patience; refused where the heap reaches beyond what is mapped here. */
+int covei_settle_lock(struct covei_lane *worker);
+/* Under it: take the records behind unit `from` off `target`'s outer journal, from the newest on, each with its effect
+ * in one step. The bytes are what they will be. */
+void covei_settle_records(struct covei_lane *worker, struct covei_lane_shm *target, uint64_t from);
+
+/* ---- revision.c */
+
+/* As the public one; the address has been looked at. */
+int covei_revision_change(struct covei_lane *lane, cove_revision *revision);
+/* The record of a revision, the newest of this lane's outer journal, is about to be taken off: make the revision even,
+ * unless an older record is about it too. `begins`: where the record begins, in units. Stretches saved before it, with
+ * the revision inside, get its new value, as undoing them would take it back otherwise. */
+void covei_revision_leave(struct covei_lane *lane, const struct covei_entry *entry, uint64_t begins);
 
 /* ---- check.c */
 

@@ -41,6 +41,9 @@ typedef void covei_object_visit(const struct covei_entry_shm *entry, void *memor
 bool covei_directory_each(const struct cove_segment *segment, covei_object_visit *visit, void *context);
 
 void covei_directory_check(const struct cove_segment *segment, struct covei_findings *findings);
+/* A word that names a lane must stand in that lane's list, unless it is just being given back (inspect.c). */
+void covei_lock_check(const struct cove_segment *segment, const char *what, const _Atomic uint64_t *word,
+                      struct covei_findings *findings);
 /* Under the shut gate of a durable segment: 1, no object is being changed; 0, one is; or an error. */
 int covei_objects_quiet(struct covei_lane *worker, int64_t patience_ns);
 int covei_settle_objects(struct covei_lane *worker, uint32_t row, uint32_t generation);

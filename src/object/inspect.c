@@ -193,8 +193,11 @@ static void check_held(const struct cove_segment *segment, uint32_t index, struc
 {
     const struct covei_lane_shm *shm = &segment->lanes[index];
     for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++) {
-        uint64_t offset = atomic_load_explicit(&shm->held[i], memory_order_relaxed); /* an onlooker's view */
-        if (offset != 0 && (offset % 8 != 0 || !covei_inside(segment, offset, 8)))
+        uint64_t held = atomic_load_explicit(&shm->held[i], memory_order_relaxed); /* an onlooker's view */
+        uint64_t offset = COVEI_HELD_OFFSET(held);
+        bool possible = COVEI_HELD_KIND(held) <= COVEI_HELD_PARTY && covei_inside(segment, offset, 8) &&
+                        (COVEI_HELD_KIND(held) == COVEI_HELD_PARTY || COVEI_HELD_EPOCH(held) == 0);
+        if (held != 0 && !possible)
             covei_found(findings, "lane %" PRIu32 ": it holds a lock at the impossible place 0x%" PRIx64, index,
                         offset);
     }
@@ -230,10 +233,8 @@ static void check_lanes(const struct cove_segment *segment, struct covei_finding
     }
 }
 
-/* A word of the library's own that names a lane must stand in that lane's list, unless it is just being given back.
- * */
-static void check_lock(const struct cove_segment *segment, const char *what, const _Atomic uint64_t *word,
-                       struct covei_findings *findings)
+void covei_lock_check(const struct cove_segment *segment, const char *what, const _Atomic uint64_t *word,
+                      struct covei_findings *findings)
 {
     uint64_t value = atomic_load_explicit(word, memory_order_acquire);
     uint32_t index = (uint32_t)(value & COVEI_LOCK_OWNER) - 1;
@@ -257,9 +258,9 @@ static void check_all(const struct cove_segment *segment, struct covei_findings 
     check_header(segment, findings);
     check_rows(segment, findings);
     check_lanes(segment, findings);
-    check_lock(segment, "growth", &segment->header->grow_lock, findings);
-    check_lock(segment, "heap", &covei_heap(segment)->lock, findings);
-    check_lock(segment, "directory", &covei_directory(segment)->lock, findings);
+    covei_lock_check(segment, "growth", &segment->header->grow_lock, findings);
+    covei_lock_check(segment, "heap", &covei_heap(segment)->lock, findings);
+    covei_lock_check(segment, "directory", &covei_directory(segment)->lock, findings);
     covei_heap_check(segment, findings);
     covei_directory_check(segment, findings);
 }

@@ -11,7 +11,20 @@
 #include <cove/object.h>
 
 /* Numbers are part of the layout: they stand in segments. Never used again for another type. */
-enum covei_type_id { COVEI_TYPE_NONE = 0, COVEI_TYPE_USER = 1, COVEI_TYPE_STREAM = 2, COVEI_TYPE_COUNT };
+enum covei_type_id {
+    COVEI_TYPE_NONE = 0,
+    COVEI_TYPE_USER = 1,
+    COVEI_TYPE_STREAM = 2,
+    COVEI_TYPE_MUTEX = 3,
+    COVEI_TYPE_RWLOCK = 4,
+    COVEI_TYPE_SEMAPHORE = 5,
+    COVEI_TYPE_EVENT = 6,
+    COVEI_TYPE_CONDITION = 7,
+    COVEI_TYPE_BARRIER = 8,
+    COVEI_TYPE_ONCE = 9,
+    COVEI_TYPE_COUNTER = 10,
+    COVEI_TYPE_COUNT
+};
 
 struct covei_type {
     uint32_t id;
@@ -40,6 +53,17 @@ struct covei_type {
 
 extern const struct covei_type covei_type_user;
 extern const struct covei_type covei_type_stream;
+extern const struct covei_type covei_type_mutex;
+extern const struct covei_type covei_type_rwlock;
+extern const struct covei_type covei_type_semaphore;
+extern const struct covei_type covei_type_event;
+extern const struct covei_type covei_type_condition;
+extern const struct covei_type covei_type_barrier;
+extern const struct covei_type covei_type_once;
+extern const struct covei_type covei_type_counter;
+
+/* What marks in held[] mean (covei_upper): src/sync/marks.c. */
+void covei_marks_gone(struct cove_segment *segment, uint64_t held, bool died);
 
 /* The type with that number, or NULL. */
 const struct covei_type *covei_type_find(uint32_t id);

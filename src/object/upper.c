@@ -18,5 +18,6 @@ const struct covei_upper covei_upper = {
     .settle_lane = covei_settle_lane,
     .settle_row = covei_settle_row,
     .settle_objects = covei_settle_objects,
+    .mark_gone = covei_marks_gone,
     .objects_quiet = covei_objects_quiet,
 };

@@ -62,6 +62,12 @@ struct covei_process {
 
 enum covei_open { COVEI_OPEN_READ, COVEI_OPEN_WRITE };
 
+#define COVEI_PARKS_MAX 10u
+struct covei_park {
+    void *word;
+    uint32_t expected;
+};
+
 enum covei_access { COVEI_ACCESS_READ, COVEI_ACCESS_WRITE, COVEI_ACCESS_NONE };
 
 struct covei_os {
@@ -83,6 +89,8 @@ struct covei_os {
     int (*file_sealed)(int file); /* 1: nobody can make it smaller; 0 */
     /* Another descriptor of the same description. */
     int (*file_copy)(int file);
+    /* The same, which is not close-on-exec, with a number beyond those that scripts use (10 or more). */
+    int (*file_inherit)(int file);
     /* Give the nameless file its name: -EEXIST where somebody was first; never replaces. */
     int (*file_publish)(int file, const char *path);
     /* Give the file at `from` the name `to`; -EEXIST where there is one; never replaces. */
@@ -162,8 +170,9 @@ struct covei_os {
 
     /* Sleep while *word == expected, at most timeout_ns. 0, -EAGAIN (it differs), -ETIMEDOUT, -EINTR. */
     int (*park)(void *word, uint32_t expected, int64_t timeout_ns);
-    /* Sleep while both hold. -ENOSYS where only one word can be waited for. */
-    int (*park2)(void *word, uint32_t expected, void *word2, uint32_t expected2, int64_t timeout_ns);
+    /* Sleep while all of `count` words (1 to COVEI_PARKS_MAX) are as expected; likewise. -ENOSYS where only one word
+     * can be waited for. */
+    int (*park_any)(const struct covei_park *parks, uint32_t count, int64_t timeout_ns);
     int (*wake)(void *word, int32_t count); /* how many were woken */
 
     /* ---- ordering: a fence executed by all threads of all registered processes. -ENOSYS, -EPERM: not here. */

@@ -73,18 +73,18 @@ static int64_t linux_now(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static int linux_park2(void *word, uint32_t expected, void *word2, uint32_t expected2, int64_t timeout_ns)
+static int linux_park_any(const struct covei_park *parks, uint32_t count, int64_t timeout_ns)
 {
-    struct waitv_entry waiters[2] = {
-        {.value = expected, .address = (uintptr_t)word, .flags = WAITV_SIZE_U32},
-        {.value = expected2, .address = (uintptr_t)word2, .flags = WAITV_SIZE_U32},
-    };
+    struct waitv_entry waiters[COVEI_PARKS_MAX];
+    for (uint32_t i = 0; i < count; i++)
+        waiters[i] = (struct waitv_entry){
+            .value = parks[i].expected, .address = (uintptr_t)parks[i].word, .flags = WAITV_SIZE_U32};
     int64_t until = linux_now() + timeout_ns;
     /* The kernel's type for 64-bit time, whatever libc's is. */
     struct {
         int64_t seconds, nanoseconds;
     } deadline = {until / 1000000000, until % 1000000000};
-    long result = syscall(SYS_futex_waitv, waiters, 2u, 0u, &deadline, CLOCK_MONOTONIC);
+    long result = syscall(SYS_futex_waitv, waiters, count, 0u, &deadline, CLOCK_MONOTONIC);
     return result < 0 ? -errno : 0;
 }
 
@@ -166,6 +166,7 @@ const struct covei_os covei_os_native = {
     .file_seal = covei_linux_file_seal,
     .file_sealed = covei_linux_file_sealed,
     .file_copy = covei_linux_file_copy,
+    .file_inherit = covei_linux_file_inherit,
     .file_reopen = covei_linux_file_reopen,
     .file_publish = covei_linux_file_publish,
     .file_rename_new = covei_linux_file_rename_new,
@@ -211,7 +212,7 @@ const struct covei_os covei_os_native = {
     .fd_receive = covei_linux_fd_receive,
     .wiped_page = linux_wiped_page,
     .park = linux_park,
-    .park2 = linux_park2,
+    .park_any = linux_park_any,
     .wake = linux_wake,
     .fence_register = linux_fence_register,
     .fence_all = linux_fence_all,

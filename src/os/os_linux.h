@@ -27,6 +27,7 @@ int covei_linux_path_remove(const char *path);
 int covei_linux_file_seal(int file, bool fixed);
 int covei_linux_file_sealed(int file);
 int covei_linux_file_copy(int file);
+int covei_linux_file_inherit(int file);
 int covei_linux_file_make_memory(bool huge);
 int covei_linux_file_rename(const char *from, const char *to);
 int covei_linux_path_follow(const char *path, struct covei_file_stat *stat);

@@ -114,6 +114,12 @@ int covei_linux_file_copy(int file)
     return result_of(fcntl(file, F_DUPFD_CLOEXEC, 3)); /* never in the place of standard input or output */
 }
 
+int covei_linux_file_inherit(int file)
+{
+    int result = result_of(fcntl(file, F_DUPFD, 10));
+    return result == -EINVAL ? -EMFILE : result; /* the process may have no descriptor of so high a number */
+}
+
 static enum covei_file_kind kind_of(mode_t mode)
 {
     if (S_ISREG(mode))

@@ -64,7 +64,7 @@ static bool is_busy(const struct cove_segment *segment)
         if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) != segment->row + 1)
             continue; /* relaxed: our own lanes; a thread that takes one now races with the close */
         const struct covei_lane_shm *shm = &segment->lanes[i];
-        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 || covei_lane_holds(shm))
+        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 || covei_lane_holds_lock(shm))
             return true;
     }
     struct covei_lane *lane = covei_thread.lanes;
@@ -146,6 +146,7 @@ static void close_last(struct cove_segment *segment)
     struct covei_lane *lane = NULL;
     int settled = covei_lane_get(&lane, segment);
     if (settled == 0) {
+        covei_lane_leave_barriers(lane);
         lane->patience_ns = COVE_FOREVER;
         settled = covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
     }
@@ -177,9 +178,11 @@ static int close_broken(struct cove_segment *segment)
         }
         covei_registry_lock();
         segment->opens = 0;
+        if (segment->alive_file >= 0 && segment->alive_file != segment->lock_file)
+            covei_os->file_close(segment->alive_file);
         if (segment->lock_file >= 0)
             covei_os->file_close(segment->lock_file);
-        segment->lock_file = -1;
+        segment->lock_file = segment->alive_file = -1;
         bool ends = ends_now(segment);
         covei_registry_unlock();
         if (ends)

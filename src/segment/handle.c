@@ -8,6 +8,8 @@
  *     member that scribbles a larger size into the header is found by asking the file. */
 #include "segment/segment.h"
 
+#include <cove/sync.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -213,4 +215,24 @@ int covei_header_verify(const struct covei_header_shm *header, const char *name,
                            " bytes; remove it (cove rm --force)",
                            name, file_bytes, size);
     return 0;
+}
+
+static bool is_within(const struct cove_segment *segment, const void *address)
+{
+    return (uintptr_t)address - (uintptr_t)segment->base < segment->mapped_bytes;
+}
+
+cove_segment *cove_segment_of(const void *address)
+{
+    struct cove_segment *segment = covei_thread.cache->segment;
+    if (segment && is_within(segment, address))
+        return segment;
+    covei_registry_lock();
+    segment = covei_registry;
+    /* relaxed: guarded by the registry. */
+    while (segment && (!is_within(segment, address) || !covei_segment_current(segment) || segment->closing ||
+                       atomic_load_explicit(&segment->closed, memory_order_relaxed)))
+        segment = segment->next;
+    covei_registry_unlock();
+    return segment;
 }

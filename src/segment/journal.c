@@ -8,7 +8,23 @@
  * J2  Undo puts bytes back from the newest record to the oldest. Doing all of it again, or going on in the middle,
  *     ends in the same bytes, as nobody else may change them: the locks that guard them are held until it is done.
  * J3  Only bytes that are written solely under a lock of the lane are kept. A lock word that this lane holds may lie
- *     inside such a stretch (a user saves a struct with its lock): undo leaves it as it is.
+ *     inside such a stretch (a user saves a struct with its lock): undo leaves it as it is. So it does with a revision
+ *     that has a record of its own.
+ *
+ * Revisions (cove/revision.h) are words that readers without a lock look at: odd while what goes with them changes.
+ * They only grow: a reader that met the same even value twice met the same bytes. Their values are never kept; a record
+ * says which one it is, and where the record of the one before it is.
+ * J4  In phase ACTIVE every recorded revision is odd, save for that of the newest record, which may be about to become
+ *     so. It is odd before bytes that go with it are changed (edge V: a fence between the two).
+ * J5  It becomes even when all bytes that go with it are what they will stay: in phase COMMITTING or RESTORED, while the
+ *     locks are held still. Both can be done again: what is even stays so. And at the end of a joined operation that
+ *     failed (heap/join.c), together with its record.
+ * Killed in ACTIVE: the walk back meets the newest record first, and makes odd what is not yet; so nothing is put back
+ * under an even revision. Bytes saved after a revision's record hold its odd value, which does no harm; in those saved
+ * before, the walk leaves it out.
+ * A recoverer that is killed before the phase is stored leaves ACTIVE, and its bytes are put back once more (J2).
+ * Edge V: revision odd, fence release, bytes | bytes, fence acquire, revision loaded; and bytes, revision even release |
+ * revision loaded acquire, bytes. (H. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012.)
  *
  * The inner journal has room for every change that the library makes (asserted). The outer one moves to a larger
  * block of the heap when it is full (src/heap/transaction.c). */
@@ -47,6 +63,9 @@ static bool entry_fits(const struct cove_segment *segment, const struct covei_en
     if (entry->kind == COVEI_RECORD_BYTES)
         return entry->size_bytes <= segment->mapped_bytes && covei_record_units(entry->size_bytes) <= end &&
                covei_inside(segment, entry->offset, entry->size_bytes);
+    if (entry->kind == COVEI_RECORD_REVISION)
+        return entry->size_bytes < end && entry->offset >= segment->heap_at && entry->offset % 8 == 0 &&
+               covei_inside(segment, entry->offset, 8);
     return entry->kind == COVEI_RECORD_ALLOCATED || entry->kind == COVEI_RECORD_DOOMED;
 }
 
@@ -82,17 +101,41 @@ void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry)
     covei_put(lane, (uint64_t *)(uintptr_t)entry->bytes, (uint64_t)COVEI_RECORD_BYTES << COVEI_KIND_SHIFT);
 }
 
+void covei_outer_patch(const struct covei_entry *entry, uint64_t offset, const void *bytes, uint64_t size_bytes)
+{
+    uint64_t from = covei_max(offset, entry->offset);
+    uint64_t to = covei_min(offset + size_bytes, entry->offset + entry->size_bytes);
+    if (from < to)
+        memcpy((unsigned char *)(uintptr_t)entry->bytes + (from - entry->offset),
+               (const unsigned char *)bytes + (from - offset), (size_t)(to - from));
+}
+
 /* ---- undo */
 
-/* The next lock word of this lane at or behind `from` and before `to`; `to` where there is none. */
-static uint64_t next_lock(const struct covei_lane_shm *shm, uint64_t from, uint64_t to)
+/* The lock words of a lane, held to write or to read. */
+struct words {
+    uint64_t at[COVEI_LANE_LOCKS];
+    uint32_t count;
+};
+
+static void collect_words(struct words *words, const struct covei_lane_shm *shm, uint32_t places)
+{
+    words->count = 0;
+    for (uint32_t i = 0; i < places; i++) {
+        /* relaxed: the lane's own, or a dead one's. */
+        uint64_t held = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
+        if (held != 0 && COVEI_HELD_KIND(held) <= COVEI_HELD_SHARED)
+            words->at[words->count++] = COVEI_HELD_OFFSET(held);
+    }
+}
+
+/* The next of them at or behind `from` and before `to`; `to` where there is none. It may begin before `from`. */
+static uint64_t next_word(const struct words *words, uint64_t from, uint64_t to)
 {
     uint64_t nearest = to;
-    for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++) {
-        uint64_t offset = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
-        if (offset != 0 && offset + 8 > from && offset < nearest)
-            nearest = offset;
-    }
+    for (uint32_t i = 0; i < words->count; i++)
+        if (words->at[i] + 8 > from && words->at[i] < nearest)
+            nearest = words->at[i];
     return nearest;
 }
 
@@ -100,13 +143,14 @@ static uint64_t next_lock(const struct covei_lane_shm *shm, uint64_t from, uint6
  * record as 0. */
 void covei_outer_write_around(struct covei_lane *lane, uint64_t offset, uint64_t size_bytes)
 {
-    const struct covei_lane_shm *shm = lane->shm;
-    uint64_t units = covei_record_units(size_bytes), end = COVEI_TAILS_OUTER(covei_tails_load(shm)) + units;
+    uint64_t units = covei_record_units(size_bytes), end = COVEI_TAILS_OUTER(covei_tails_load(lane->shm)) + units;
+    struct words words;
+    collect_words(&words, lane->shm, lane->places);
     assert(end <= lane->outer_capacity);
     unsigned char *to = (unsigned char *)(lane->outer + end - units);
     uint64_t from = offset, stop = offset + size_bytes;
     while (from < stop) {
-        uint64_t lock = next_lock(shm, from, stop);
+        uint64_t lock = next_word(&words, from, stop);
         if (lock > from)
             memmove(to + (from - offset), covei_address(lane->segment, from), (size_t)(lock - from));
         if (lock < stop)
@@ -118,17 +162,32 @@ void covei_outer_write_around(struct covei_lane *lane, uint64_t offset, uint64_t
     lane->outer[end - 1] = size_bytes;
 }
 
-/* J3: put the bytes back around the lock words that lie among them. */
+/* Likewise the next revision, of those whose records lead back from `newest`. */
+static uint64_t next_revision(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t newest,
+                              uint64_t from, uint64_t to)
+{
+    struct covei_entry entry;
+    uint64_t nearest = to, count = 0;
+    for (uint64_t end = newest; covei_revision_read(segment, shm, end, &entry); end = entry.size_bytes) {
+        if (entry.offset + 8 > from && entry.offset < nearest)
+            nearest = entry.offset;
+        if (++count > COVEI_REVISIONS_MAX)
+            break; /* somebody scribbled */
+    }
+    return nearest;
+}
+
+/* J3: put the bytes back around the lock words and revisions that lie among them. */
 static void put_back(const struct cove_segment *segment, const struct covei_lane_shm *shm,
-                     const struct covei_entry *entry)
+                     const struct covei_entry *entry, const struct words *locks, uint64_t newest_revision)
 {
     uint64_t from = entry->offset, to = entry->offset + entry->size_bytes;
     while (from < to) {
-        uint64_t lock = next_lock(shm, from, to);
-        if (lock > from)
+        uint64_t word = next_revision(segment, shm, newest_revision, from, next_word(locks, from, to));
+        if (word > from)
             memmove(covei_address(segment, from), (const unsigned char *)entry->bytes + (from - entry->offset),
-                    (size_t)(lock - from));
-        from = lock < to ? lock + 8 : to;
+                    (size_t)(word - from));
+        from = word < to ? word + 8 : to;
     }
 }
 
@@ -149,17 +208,86 @@ void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
     }
 }
 
-void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm)
+/* ---- revisions */
+
+bool covei_revision_read(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t end,
+                         struct covei_entry *entry)
 {
-    uint64_t end = COVEI_TAILS_OUTER(covei_tails_load(shm));
+    return end > 0 && covei_outer_read(segment, shm, end, entry) && entry->kind == COVEI_RECORD_REVISION;
+}
+
+void covei_revision_step(const struct cove_segment *segment, uint64_t offset, bool odd)
+{
+    _Atomic uint64_t *revision = covei_address(segment, offset);
+    uint64_t now = atomic_load_explicit(revision, memory_order_relaxed); /* ours alone to change */
+    if ((now & 1) == odd)
+        return;
+    atomic_store_explicit(revision, now + 1, memory_order_release); /* edge V: bytes, then even */
+    if (odd)
+        atomic_thread_fence(memory_order_release); /* edge V: odd, then bytes */
+}
+
+void covei_revisions_settle(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t newest)
+{
     struct covei_entry entry;
-    /* The length stays: the records of blocks are still wanted, and repeating the bytes changes nothing (J2). */
-    while (end > 0 && covei_outer_read(segment, shm, end, &entry)) {
-        if (entry.kind == COVEI_RECORD_BYTES)
-            put_back(segment, shm, &entry);
+    for (uint64_t end = newest; covei_revision_read(segment, shm, end, &entry); end = entry.size_bytes)
+        covei_revision_step(segment, entry.offset, false);
+}
+
+static uint64_t find_newest_revision(const struct cove_segment *segment, const struct covei_lane_shm *shm)
+{
+    struct covei_entry entry;
+    uint64_t end = COVEI_TAILS_OUTER(covei_tails_load(shm));
+    while (end > 0 && covei_outer_read(segment, shm, end, &entry) && entry.kind != COVEI_RECORD_REVISION)
         end -= entry.units;
+    return end;
+}
+
+/* ---- the end of a transaction */
+
+uint64_t covei_outer_undo(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t from)
+{
+    uint64_t end = COVEI_TAILS_OUTER(covei_tails_load(shm)), newest = 0;
+    struct covei_entry entry;
+    struct words locks;
+    collect_words(&locks, shm, COVEI_LANE_LOCKS);
+    /* The length stays: the records of blocks are still wanted, and repeating the bytes changes nothing (J2). */
+    for (; end > from && covei_outer_read(segment, shm, end, &entry); end -= entry.units) {
+        if (entry.kind == COVEI_RECORD_BYTES)
+            put_back(segment, shm, &entry, &locks, newest);
+        if (entry.kind == COVEI_RECORD_REVISION) {
+            newest = covei_max(newest, end);
+            covei_revision_step(segment, entry.offset, true); /* J4 */
+        }
     }
     covei_order();
+    return newest;
+}
+
+void covei_outer_end(struct cove_segment *segment, struct covei_lane_shm *shm)
+{
+    uint64_t newest = 0;
+    switch (COVEI_TAILS_PHASE(covei_tails_load(shm))) {
+    case COVEI_PHASE_UNDONE:
+    case COVEI_PHASE_COMMITTED:
+        return;
+    case COVEI_PHASE_COMMITTING:
+        covei_revisions_settle(segment, shm, find_newest_revision(segment, shm));
+        covei_tails_set_phase(shm, COVEI_PHASE_COMMITTED);
+        return;
+    case COVEI_PHASE_RESTORED:
+        newest = find_newest_revision(segment, shm);
+        break;
+    case COVEI_PHASE_ACTIVE:
+        newest = covei_outer_undo(segment, shm, 0);
+        if (newest != 0)
+            covei_tails_set_phase(shm, COVEI_PHASE_RESTORED);
+        break;
+    default: /* somebody scribbled */
+        break;
+    }
+    covei_revisions_settle(segment, shm, newest);
+    covei_tails_set_phase(shm, COVEI_PHASE_UNDONE);
 }
 
 void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase)
@@ -171,7 +299,7 @@ void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase)
 const char *covei_journal_check(const struct cove_segment *segment, const struct covei_lane_shm *shm)
 {
     uint64_t tails = covei_tails_load(shm);
-    if (COVEI_TAILS_PHASE(tails) > COVEI_PHASE_COMMITTED)
+    if (COVEI_TAILS_PHASE(tails) > COVEI_PHASE_RESTORED)
         return "its phase is none";
     struct covei_entry entry;
     for (uint64_t end = COVEI_TAILS_INNER(tails); end > 0; end -= entry.units)

@@ -97,6 +97,8 @@ static void begin_life(struct covei_lane *lane)
      * follows pointers that lie in it. The byte tells of our death as well, only later. */
     if (atomic_load_explicit(&lane->segment->guarded, memory_order_acquire))
         return;
+    if (lane->segment->flags & COVE_HELD_BY_CHILDREN) /* who outlive us: the byte alone tells of their end */
+        return;
     pthread_mutexattr_t attributes;
     if (pthread_mutexattr_init(&attributes) != 0)
         return;
@@ -185,6 +187,7 @@ static void make_clean(struct covei_lane_shm *shm)
     atomic_store_explicit(&shm->tails, 0,
                           memory_order_relaxed); /* all: the claim is ours, nobody else looks for more than hints */
     atomic_store_explicit(&shm->waits_for, 0, memory_order_relaxed);
+    atomic_store_explicit(&shm->marks, 0, memory_order_relaxed);
     atomic_store_explicit(&shm->inside, 0, memory_order_relaxed);
     for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++)
         atomic_store_explicit(&shm->held[i], 0, memory_order_relaxed);
@@ -291,10 +294,7 @@ void covei_lanes_forget(void)
     covei_cache_forget(NULL);
 }
 
-/* Ask the kernel to wake us too when that thread ends: it does so for a word that is marked as waited for. Returns
- * the word to sleep on and what it holds; NULL where there is none, or the thread has ended already: then somebody
- * else is recovering it, and will wake us. */
-static COVEI_UNSYNCHRONISED _Atomic uint32_t *watch_life(struct cove_segment *segment, uint32_t lane, uint32_t *value)
+COVEI_UNSYNCHRONISED _Atomic uint32_t *covei_lane_watch(struct cove_segment *segment, uint32_t lane, uint32_t *value)
 {
     if (lane >= segment->max_lanes)
         return NULL;
@@ -312,17 +312,4 @@ static COVEI_UNSYNCHRONISED _Atomic uint32_t *watch_life(struct cove_segment *se
         *value |= LIFE_WAITERS;
     }
     return life;
-}
-
-void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected, uint32_t lane,
-                 int64_t slice_ns)
-{
-    uint32_t value = 0;
-    _Atomic uint32_t *life = watch_life(segment, lane, &value);
-    if (life) {
-        int result = covei_os->park2((void *)word, expected, (void *)life, value, slice_ns);
-        if (result == 0 || result == -EAGAIN || result == -EINTR || result == -ETIMEDOUT)
-            return; /* else the system has no such call, or a sandbox forbids it, with whatever error */
-    }
-    (void)covei_os->park((void *)word, expected, slice_ns);
 }

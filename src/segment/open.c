@@ -27,7 +27,7 @@ struct cove_segment *covei_handle_new(const struct covei_place *place, uint32_t 
         return NULL;
     }
     segment->region = (struct covei_region){.backend = covei_backend_of(place), .file = -1, .system_id = -1};
-    segment->lock_file = -1;
+    segment->lock_file = segment->alive_file = -1;
     segment->place = *place;
     segment->name = segment->place.name;
     segment->flags = flags;
@@ -65,14 +65,32 @@ static int open_lock_file(const struct cove_segment *segment, const char *path)
     return named < 0 ? file : named;
 }
 
+/* Who inherits it keeps the row's byte alone: not that of somebody whom we are just recovering, nor the life-cycle
+ * byte. */
+static int open_alive_file(struct cove_segment *segment, const char *path)
+{
+    if (!(segment->flags & COVE_HELD_BY_CHILDREN))
+        return segment->lock_file;
+    int file = open_lock_file(segment, path);
+    if (file < 0)
+        return file;
+    int inherited = covei_os->file_inherit(file);
+    covei_os->file_close(file);
+    return inherited;
+}
+
 int covei_handle_open_lock_file(struct cove_segment *segment, const char *path)
 {
     covei_registry_lock(); /* a fork waits: the child must find the descriptor in the handle, to close it */
     int file = open_lock_file(segment, path);
     segment->lock_file = file < 0 ? -1 : file;
+    if (file >= 0)
+        file = open_alive_file(segment, path);
+    segment->alive_file = file < 0 ? -1 : file;
     covei_registry_unlock();
     if (file == -EMFILE || file == -ENFILE)
-        return covei_error(file, "%s: no descriptor left (a segment needs two); raise ulimit -n", segment->name);
+        return covei_error(file, "%s: no descriptor left (a segment needs two or three); raise ulimit -n",
+                           segment->name);
     if (file < 0)
         return covei_error(file, "%s: opening a second descriptor of its file failed: %s (is /proc mounted?)",
                            segment->name, cove_strerror(file));
@@ -83,6 +101,9 @@ void covei_handle_drop(struct cove_segment *segment)
 {
     covei_registry_lock(); /* as above: a child must not be born between the two */
     leave_registry(segment);
+    if (segment->alive_file >= 0 && segment->alive_file != segment->lock_file &&
+        covei_segment_owns(segment, segment->alive_file))
+        covei_os->file_close(segment->alive_file);
     if (segment->lock_file >= 0 && covei_segment_owns(segment, segment->lock_file))
         covei_os->file_close(segment->lock_file);
     covei_registry_unlock();
@@ -492,7 +513,19 @@ static int open_place(void *context, const struct covei_place *place)
     }
 }
 
-#define FLAGS (COVE_EXISTING | COVE_EXCLUSIVE | COVE_READONLY | COVE_ANY_OWNER | COVE_NODUMP | COVE_GUARD)
+#define FLAGS \
+    (COVE_EXISTING | COVE_EXCLUSIVE | COVE_READONLY | COVE_ANY_OWNER | COVE_NODUMP | COVE_GUARD | COVE_HELD_BY_CHILDREN)
+
+/* What a handle that was open already cannot be made to do. */
+static int check_shared(const struct cove_segment *segment, uint32_t flags)
+{
+    if (!(flags & ~segment->flags & COVE_HELD_BY_CHILDREN))
+        return 0;
+    return covei_error(-EBUSY,
+                       "%s: this process has it open without COVE_HELD_BY_CHILDREN, and a membership that ends with "
+                       "the process; close it first",
+                       segment->name);
+}
 
 int cove_open(cove_segment **segment, const char *name, const struct cove_options *given)
 {
@@ -505,7 +538,8 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
     if (result < 0)
         return result;
     if (!segment || (options.flags & ~FLAGS) != 0 ||
-        ((options.flags & COVE_EXCLUSIVE) && (options.flags & (COVE_EXISTING | COVE_READONLY))))
+        ((options.flags & COVE_EXCLUSIVE) && (options.flags & (COVE_EXISTING | COVE_READONLY))) ||
+        ((options.flags & COVE_HELD_BY_CHILDREN) && (options.flags & COVE_READONLY)))
         return covei_error(-EINVAL, "%s: these flags (%#x) do not go together, or no place for the handle", name,
                            options.flags);
     struct cove_segment *opened = NULL;
@@ -519,7 +553,9 @@ int cove_open(cove_segment **segment, const char *name, const struct cove_option
         result = open_place(&opening, &place);
     if (result < 0)
         return result;
-    int protect = covei_segment_protect(opened, options.flags); /* an open handle may have been opened without */
+    int protect = check_shared(opened, options.flags); /* an open handle may have been opened without */
+    if (protect == 0)
+        protect = covei_segment_protect(opened, options.flags);
     if (protect < 0) {
         (void)cove_close(opened);
         return protect;

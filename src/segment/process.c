@@ -139,6 +139,8 @@ static void forget_parent(void)
     for (struct cove_segment *segment = covei_registry; segment; segment = segment->next)
         if (segment->lock_file >= 0) {
             covei_os->file_close(segment->lock_file);
+            if (segment->alive_file == segment->lock_file)
+                segment->alive_file = -1; /* else the child keeps it: COVE_HELD_BY_CHILDREN */
             segment->lock_file = -1;
         }
     covei_registry = NULL;

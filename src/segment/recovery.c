@@ -85,22 +85,47 @@ static void free_one_lock(struct cove_segment *segment, uint32_t id, uint64_t of
     _Atomic uint64_t *word = covei_address(segment, offset);
     uint64_t value = atomic_load_explicit(word, memory_order_acquire);
     if ((value & COVEI_LOCK_OWNER) == id)
-        covei_lock_give(word, value, flags);
+        covei_lock_give(segment, word, value, flags);
     else /* it may have died between giving the word back and waking the next */
-        (void)covei_os->wake(covei_lock_futex(word), INT32_MAX);
+        covei_lock_nudge(segment, word);
 }
 
-/* All but those whose places are in the mask `keep`. */
+/* What is held by standing in held[] is given up by emptying the place; who waits is told after that. But that a barrier
+ * is broken is told before, as nothing would tell it again. */
+static void free_one_mark(struct cove_segment *segment, struct covei_lane_shm *shm, uint32_t place, uint64_t held,
+                          bool died)
+{
+    bool before = COVEI_HELD_KIND(held) == COVEI_HELD_PARTY;
+    if (before)
+        covei_upper.mark_gone(segment, held, died);
+    covei_order();
+    atomic_store_explicit(&shm->held[place], 0, memory_order_release);
+    covei_order();
+    if (!before)
+        covei_upper.mark_gone(segment, held, died);
+}
+
+/* All but those whose places are in the mask `keep`; permits and memberships of barriers only of who `died`. */
 static void free_locks(struct cove_segment *segment, struct covei_lane_shm *shm, uint32_t id, uint32_t keep,
-                       uint64_t flags)
+                       uint64_t flags, bool died)
 {
     for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) {
-        uint64_t offset = atomic_load_explicit(&shm->held[place], memory_order_relaxed);
-        if (offset == 0 || keep & UINT32_C(1) << place)
+        uint64_t held = atomic_load_explicit(&shm->held[place], memory_order_relaxed);
+        uint32_t kind = COVEI_HELD_KIND(held);
+        if (held == 0 || keep & UINT32_C(1) << place ||
+            (!died && (kind == COVEI_HELD_PERMIT || kind == COVEI_HELD_PARTY)))
             continue;
-        free_one_lock(segment, id, offset, flags);
+        if (kind != COVEI_HELD_WORD) {
+            free_one_mark(segment, shm, place, held, died);
+            continue;
+        }
+        free_one_lock(segment, id, held, flags);
         covei_order();
         atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
+    }
+    if (died) {
+        atomic_store_explicit(&shm->marks, 0, memory_order_release); /* I3 of lane_shm.h: after the places */
+        atomic_store_explicit(&shm->waits_for, 0, memory_order_release);
     }
 }
 
@@ -111,9 +136,8 @@ static uint32_t phase_of(const struct covei_lane_shm *shm)
 
 void covei_lane_undo(struct covei_lane *lane, uint32_t keep, uint64_t flags)
 {
-    covei_outer_undo(lane->segment, lane->shm);
-    covei_tails_set_phase(lane->shm, COVEI_PHASE_UNDONE);
-    free_locks(lane->segment, lane->shm, lane->id, keep, flags);
+    covei_outer_end(lane->segment, lane->shm);
+    free_locks(lane->segment, lane->shm, lane->id, keep, flags, flags != 0);
 }
 
 void covei_lane_roll_back(struct covei_lane *lane)
@@ -122,7 +146,7 @@ void covei_lane_roll_back(struct covei_lane *lane)
     if (lane->depth > 0)
         covei_lane_undo(lane, 0, COVEI_LOCK_RECOVERED);
     else
-        free_locks(lane->segment, lane->shm, lane->id, 0, COVEI_LOCK_RECOVERED);
+        free_locks(lane->segment, lane->shm, lane->id, 0, COVEI_LOCK_RECOVERED, true);
     lane->depth = lane->before = lane->marked = lane->effects = 0;
     covei_gate_leave(lane);
     lane->patience_ns = COVE_FOREVER;
@@ -135,17 +159,16 @@ static void free_dead_lane(struct cove_segment *segment, uint32_t index)
 {
     struct covei_lane_shm *shm = &segment->lanes[index];
 #ifdef COVE_PLANT_EARLY_FREE
-    free_locks(segment, shm, index + 1, 0, COVEI_LOCK_RECOVERED);
+    free_locks(segment, shm, index + 1, 0, COVEI_LOCK_RECOVERED, true);
 #endif
 #ifndef COVE_PLANT_NAIVE_RECOVERY
     covei_inner_undo(segment, shm);
-    if (phase_of(shm) == COVEI_PHASE_ACTIVE)
-        covei_outer_undo(segment, shm);
+    covei_outer_end(segment, shm);
 #endif
     if (phase_of(shm) == COVEI_PHASE_ACTIVE)
         covei_tails_set_phase(shm, COVEI_PHASE_UNDONE);
     uint64_t flags = phase_of(shm) == COVEI_PHASE_COMMITTED ? 0 : COVEI_LOCK_RECOVERED;
-    free_locks(segment, shm, index + 1, 0, flags);
+    free_locks(segment, shm, index + 1, 0, flags, true);
     atomic_store_explicit(&shm->inside, 0, memory_order_release); /* what is left to do is done under locks */
 }
 
@@ -207,7 +230,7 @@ bool covei_recover_locks(struct covei_lane *lane, uint32_t index)
  * look. */
 static bool is_undone(const struct covei_lane_shm *shm)
 {
-    return phase_of(shm) != COVEI_PHASE_ACTIVE && !covei_lane_holds(shm) &&
+    return (phase_of(shm) == COVEI_PHASE_UNDONE || phase_of(shm) == COVEI_PHASE_COMMITTED) && !covei_lane_holds(shm) &&
            COVEI_TAILS_INNER(atomic_load_explicit(&shm->tails, memory_order_relaxed)) == 0;
 }
 

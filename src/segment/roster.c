@@ -18,7 +18,11 @@
  * is one store, FREE, before the byte is dropped.
  *
  * A process does not see its own locks through the description that holds them, so asking goes through `file`,
- * another description, which does. */
+ * another description, which does.
+ *
+ * With COVE_HELD_BY_CHILDREN the byte's description is passed on to children, and the kernel drops the lock with the
+ * last process that has it: the member lives as long. Its lanes have no sign of life then, or that would tell of its
+ * own death (lane.c). */
 #include "segment/segment.h"
 
 #include "region/region.h"
@@ -146,7 +150,7 @@ static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
     int result = make_rows_ready(segment, row + 1);
     if (result < 0)
         return result;
-    result = covei_os->lock_try(segment->lock_file, COVEI_BYTE_ALIVE(row), true);
+    result = covei_os->lock_try(segment->alive_file, COVEI_BYTE_ALIVE(row), true);
     if (result == -EAGAIN)
         return 0;
     if (result < 0)
@@ -167,7 +171,7 @@ static int try_row(struct cove_segment *segment, uint32_t row, bool inherit)
         (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_RECOVERY(row));
         return result < 0 ? result : 1; /* on an error the caller's closing of the description drops the byte */
     }
-    (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_ALIVE(row));
+    (void)covei_os->lock_drop(segment->alive_file, COVEI_BYTE_ALIVE(row));
     return 0;
 }
 
@@ -190,7 +194,7 @@ void covei_roster_release(struct cove_segment *segment)
     /* release, edge R: pairs with the next member's look at the row. */
     atomic_store_explicit(&segment->states[segment->row], COVEI_STATE_WORD(segment->generation, COVEI_ROW_FREE),
                           memory_order_release);
-    (void)covei_os->lock_drop(segment->lock_file, COVEI_BYTE_ALIVE(segment->row));
+    (void)covei_os->lock_drop(segment->alive_file, COVEI_BYTE_ALIVE(segment->row));
 }
 
 /* A lane of the row whose thread has ended hints that the whole process is ending; then /proc is worth asking. */

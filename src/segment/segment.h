@@ -52,6 +52,7 @@ struct cove_segment {
     struct covei_place place; /* its name, and where that led when it was opened */
     struct covei_guarded *_Atomic guarded; /* with COVE_GUARD */
     int lock_file; /* holds our locks: a description of its own, never mapped, never passed on; -1: none */
+    int alive_file; /* holds the lock on our row's byte: lock_file; with COVE_HELD_BY_CHILDREN one that is passed on */
     uint64_t device, inode; /* the region's, once others may find the handle; 0 before */
     uint32_t opens; /* guarded by the registry */
     uint32_t lane_count; /* threads of this process with a lane; guarded by the registry */
@@ -76,7 +77,11 @@ struct covei_lane {
     uint32_t before; /* bit n: held[n] was taken before the transaction, and is as `earlier[n]` says */
     uint32_t marked; /* bit n: held[n] was unlocked inside the transaction, and stays held until its end */
     uint32_t places; /* places of held[] below this may be taken; those above are empty */
-    uint32_t effects; /* records of blocks in the outer journal */
+    uint32_t effects; /* records in the outer journal that are not bytes, and how many of them are revisions */
+    uint32_t revisions;
+    uint32_t floor; /* at this depth a joined operation runs (heap/join.h): its transaction is not the user's to end */
+    bool spoilt; /* a part of the transaction could not be undone: all of it has to be */
+    uint64_t newest_revision; /* where the newest record of a revision ends in the outer journal; 0: there is none */
     uint64_t *outer; /* the outer journal's units, and how many there are: what covei_outer_of finds */
     uint64_t outer_capacity;
     struct {
@@ -87,6 +92,10 @@ struct covei_lane {
     bool settling; /* inside the recovery of somebody: not to be entered again */
     bool lives; /* the mutex that is its sign of life is locked */
     int64_t patience_ns; /* how long settling waits for a lock of the library's */
+    bool interruptible; /* the call under way is the user's wait, which cove_interrupt ends */
+    uint32_t interrupts; /* covei_interrupts when it began */
+    uint32_t waited; /* sleeps since sync's covei_enter, and the longest time that one holder was seen */
+    int64_t saw_held_ns;
     struct covei_lane *next; /* of the same thread */
 };
 
@@ -241,25 +250,75 @@ void covei_lanes_forget(void);
 _Atomic uint32_t *covei_lane_life(struct covei_lane_shm *shm);
 bool covei_lane_died(struct covei_lane_shm *shm);
 #define COVEI_NO_LANE UINT32_MAX
-/* Sleep while *word == expected, but not longer than slice_ns, nor beyond the death of the thread that has lane
- * `lane`. */
-void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected, uint32_t lane,
-                 int64_t slice_ns);
+/* Ask the kernel to wake whoever sleeps on that thread's sign of life when the thread ends: it does so for a word that
+ * is marked as waited for. Returns the word to sleep on and what it holds; NULL where there is none, or the thread has
+ * ended already: then somebody else is recovering it, and will wake us. */
+_Atomic uint32_t *covei_lane_watch(struct cove_segment *segment, uint32_t lane, uint32_t *value);
+
+/* ---- wait.c: sleeping, in slices, until something changes, somebody dies, or cove_interrupt is called */
+
+/* The time and the interrupts of one wait. */
+struct covei_wait {
+    int64_t begun, deadline;
+    uint32_t interrupts; /* covei_interrupts when the public call began */
+    bool interruptible;
+};
+/* Lanes whose death is to end a sleep: those that have what is waited for. */
+struct covei_watch {
+    uint32_t lanes[COVEI_PARKS_MAX - 2];
+    uint32_t count;
+    bool more; /* there are others, for which there was no place */
+};
+extern _Atomic uint32_t covei_interrupts;
+
+void covei_wait_start(struct covei_wait *wait, const struct covei_lane *lane, int64_t timeout_ns);
+/* -ETIMEDOUT, -EINTR (with a sentence), or 0: go on. */
+int covei_wait_over(const struct covei_wait *wait, const char *what);
+void covei_watch_add(struct covei_watch *watch, uint32_t lane);
+/* Sleep while *word == expected, at most for a slice: an eighth of the time waited so far, between 1 and 250 ms, so that
+ * a wake-up that was lost to a kill lengthens no wait by more; 10 ms at most where a death would not wake us. */
+void covei_wait_sleep(struct cove_segment *segment, const struct covei_wait *wait, _Atomic uint32_t *word,
+                      uint32_t expected, const struct covei_watch *watch);
+/* The same for a slice of the caller's. */
+void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected,
+                 const struct covei_watch *watch, int64_t slice_ns, uint32_t interrupts);
+/* This lane waits for that from now on (enum covei_waits), or for nothing any more. */
+void covei_wait_note(struct covei_lane *lane, uint64_t waits_for);
+void covei_wait_done(struct covei_lane *lane);
+
+/* ---- deadlock.c */
+
+/* Does this lane wait in a cycle of owners that stood at one moment, and is it the one to be told? -EDEADLK, with a
+ * sentence; 0: no. `waited_ns`: for how long it has waited. */
+int covei_deadlock(struct covei_lane *lane, int64_t waited_ns);
+#define COVEI_DEADLOCK_NS INT64_C(100000000) /* how long a wait lasts before it is looked at */
 
 /* ---- lock.c: the lock word */
 
-#define COVEI_LOCK_OWNER UINT64_C(0x3fffffff)
+#define COVEI_LOCK_OWNER UINT64_C(0x1fffffff)
+#define COVEI_LOCK_FAIR UINT64_C(0x20000000) /* of fair mutexes; part of the lock, never changes */
 #define COVEI_LOCK_RECOVERED UINT64_C(0x40000000)
 #define COVEI_LOCK_WAITERS UINT64_C(0x80000000)
 #define COVEI_LOCK_GENERATION(word) ((word) >> 32)
 
 int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns);
 /* Free a word that a lane holds, in recovery's name; `flags` is 0 or COVEI_LOCK_RECOVERED. Wakes all. */
-void covei_lock_give(_Atomic uint64_t *word, uint64_t held_value, uint64_t flags);
+void covei_lock_give(struct cove_segment *segment, _Atomic uint64_t *word, uint64_t held_value, uint64_t flags);
+/* Wake whoever should look at the word: it is free, or may be. */
+void covei_lock_nudge(struct cove_segment *segment, _Atomic uint64_t *word);
+/* "name (pid 1, thread 2)" of who has a lane. */
+#define COVEI_LANE_NAME_BYTES 80
+void covei_lane_name(const struct cove_segment *segment, uint32_t lane, char text[COVEI_LANE_NAME_BYTES]);
+/* Release whatever the place of held[] holds: a word, or a mark of the layers above. */
+void covei_held_release(struct covei_lane *lane, uint32_t place);
+/* An empty place of held[], or COVEI_LANE_LOCKS with a sentence. */
+uint32_t covei_held_find(struct covei_lane *lane);
 /* The place of that word in held[]; COVEI_LANE_LOCKS where there is none. */
 uint32_t covei_lock_place(const struct covei_lane_shm *shm, uint64_t offset);
 void covei_lock_forget(struct covei_lane_shm *shm, uint64_t offset);
-bool covei_lane_holds(const struct covei_lane_shm *shm); /* any lock */
+bool covei_lane_holds(const struct covei_lane_shm *shm); /* anything */
+bool covei_lane_holds_lock(const struct covei_lane_shm *shm); /* but memberships of barriers */
+void covei_lane_leave_barriers(struct covei_lane *lane);
 uint32_t *covei_lock_futex(_Atomic uint64_t *word);
 
 /* The shortest way to take a free word: false where it is not free, or the lane's first place is in use.
@@ -341,7 +400,8 @@ static inline void covei_lock_drop(struct covei_lane *lane, _Atomic uint64_t *wo
 /* ---- journal.c; writing records is in journal.h */
 
 void covei_inner_abort(struct covei_lane *lane);
-/* A record of bytes at the end of the outer journal, which has room, leaving out lock words that the lane holds. */
+/* A record of bytes at the end of the outer journal, which has room, leaving out lock words that the lane holds and that
+ * lie among them. */
 void covei_outer_write_around(struct covei_lane *lane, uint64_t offset, uint64_t size_bytes);
 void covei_outer_locate(struct covei_lane *lane); /* the journal's block has changed */
 
@@ -357,10 +417,24 @@ bool covei_outer_read(const struct cove_segment *segment, const struct covei_lan
                       struct covei_entry *entry);
 /* Make a record of another lane say nothing, as part of this lane's inner change. */
 void covei_outer_void(struct covei_lane *lane, const struct covei_entry *entry);
+/* Where a record of bytes holds some of those at `offset`, have it hold these. */
+void covei_outer_patch(const struct covei_entry *entry, uint64_t offset, const void *bytes, uint64_t size_bytes);
 /* Put the bytes back; the journal's lengths and phase follow. Idempotent. For the owner of the lane, or of its
  * recovery. */
 void covei_inner_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
-void covei_outer_undo(struct cove_segment *segment, struct covei_lane_shm *shm);
+/* Of the outer journal's part behind unit `from`. Returns where the newest record of a revision there ends; 0: none. */
+uint64_t covei_outer_undo(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t from);
+/* The lane's transaction is over: undo it, unless it is committed; bring its revisions to rest. The phase is UNDONE or
+ * COMMITTED then; locks and blocks are left. Waits for nothing; can be done again. */
+void covei_outer_end(struct cove_segment *segment, struct covei_lane_shm *shm);
+#define COVEI_REVISIONS_MAX 65536u /* records of revisions in a transaction: putting back each stretch looks at them */
+/* The record of a revision that ends there. False: there is none. */
+bool covei_revision_read(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t end,
+                         struct covei_entry *entry);
+/* Make a revision that is recorded odd, or even, unless it is. */
+void covei_revision_step(const struct cove_segment *segment, uint64_t offset, bool odd);
+/* Make all recorded ones even, from the newest one's record on. */
+void covei_revisions_settle(const struct cove_segment *segment, const struct covei_lane_shm *shm, uint64_t newest);
 void covei_tails_set_phase(struct covei_lane_shm *shm, enum covei_phase phase);
 /* Check a lane's journals without changing them: NULL, or what is wrong. */
 const char *covei_journal_check(const struct cove_segment *segment, const struct covei_lane_shm *shm);
@@ -412,6 +486,9 @@ struct covei_upper {
     int (*settle_row)(struct covei_lane *worker, uint32_t row);
     /* Let every object take note that the member is gone. */
     int (*settle_objects)(struct covei_lane *worker, uint32_t row, uint32_t generation);
+    /* Take back what a place of held[] holds that is no lock word: of a lane that gave it up, died, or whose thread
+     * ended (`died`). Waits for nothing; idempotent; the place is emptied by the caller. */
+    void (*mark_gone)(struct cove_segment *segment, uint64_t held, bool died);
     /* Is no object in the middle of a change that no lane tells of? Under the gate. */
     int (*objects_quiet)(struct covei_lane *worker, int64_t patience_ns);
 };

@@ -1,19 +1,13 @@
 /* mutex.c - the public mutex: a lock word in the user's own struct.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The protocol stands in segment/lock.c. Added here: checks of what users give, and two-phase release: inside a
+ * The protocol stands in segment/lock.c. Added here: checks of what users give, figures, and two-phase release: inside a
  * transaction that has saved something, unlocking only marks the lock, since another who took it could build on a
  * change that may still be undone. */
-#include "segment/segment.h"
+#include "sync/sync.h"
 
 #include <cove/mutex.h>
 #include <errno.h>
-
-static int bad_address(const cove_segment *segment, const void *mutex)
-{
-    return covei_error(-EINVAL, "%s: %p is no place for a mutex; it lies in the segment's memory, aligned to 8 bytes",
-                       segment->name, mutex);
-}
 
 static _Atomic uint64_t *word_of(cove_mutex *mutex)
 {
@@ -29,20 +23,17 @@ static uint32_t place_bit(const struct covei_lane *lane, const cove_mutex *mutex
 
 static COVEI_COLD int lock_slowly(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
 {
-    struct covei_lane *lane = NULL;
-    int result = covei_lane_get(&lane, segment);
+    struct covei_call call = {.waits = &mutex->waits, .longest_us = &mutex->longest_us};
+    int result = covei_call_begin(&call, segment, mutex, sizeof *mutex, "mutex");
     if (result < 0)
         return result;
-    if (!covei_user_address(segment, mutex, sizeof *mutex, 8))
-        return bad_address(segment, mutex);
+    struct covei_lane *lane = call.lane;
     uint32_t bit = lane->marked ? place_bit(lane, mutex) : 0;
-    if (lane->marked & bit) { /* unlocked inside the transaction and held still: simply locked again */
+    if (lane->marked & bit) /* unlocked inside the transaction and held still: simply locked again */
         lane->marked &= ~bit;
-        return 0;
-    }
-    result = covei_lock_take(lane, word_of(mutex), timeout_ns);
-    covei_recover_debts(lane);
-    return result;
+    else
+        result = covei_lock_take(lane, word_of(mutex), timeout_ns);
+    return covei_call_end(&call, result);
 }
 
 /* Calls nothing but in its last step, so that it needs no stack: stores would hold up the CAS. */
@@ -71,20 +62,19 @@ static bool has_saved(const struct covei_lane_shm *shm)
 
 static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_mutex *mutex)
 {
-    struct covei_lane *lane = NULL;
-    int result = covei_lane_get(&lane, segment);
+    struct covei_call call = {0};
+    int result = covei_call_begin(&call, segment, mutex, sizeof *mutex, "mutex");
     if (result < 0)
         return result;
-    if (!covei_user_address(segment, mutex, sizeof *mutex, 8))
-        return bad_address(segment, mutex);
+    struct covei_lane *lane = call.lane;
     uint32_t bit = is_mine(mutex, lane->id) ? place_bit(lane, mutex) : 0;
     if (bit == 0 || lane->marked & bit)
-        return covei_error(-EPERM, "%s: this thread does not hold that lock", segment->name);
-    if (has_saved(lane->shm))
+        result = covei_error(-EPERM, "%s: this thread does not hold that lock", call.segment->name);
+    else if (has_saved(lane->shm))
         lane->marked |= bit;
     else
         covei_lock_drop(lane, word_of(mutex));
-    return 0;
+    return covei_call_end(&call, result);
 }
 
 /* The first place of held[] names the mutex: it is this segment's, and this thread's. */
@@ -104,11 +94,15 @@ int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
 
 int cove_mutex_holder(cove_segment *segment, const cove_mutex *mutex, struct cove_member_info *member)
 {
+    if (!segment)
+        segment = cove_segment_of(mutex);
     int result = covei_segment_usable(segment);
     if (result < 0)
         return result;
     if (!covei_user_address(segment, mutex, sizeof *mutex, 8))
-        return bad_address(segment, mutex);
+        return covei_error(-EINVAL,
+                           "%s: %p is no place for a mutex; it lies in the segment's memory, aligned to 8 bytes",
+                           segment->name, (const void *)mutex);
     const _Atomic uint64_t *word = (const _Atomic uint64_t *)(const void *)&mutex->word;
     uint32_t index = (uint32_t)(atomic_load_explicit(word, memory_order_acquire) & COVEI_LOCK_OWNER) - 1;
     uint32_t owner = index < segment->max_lanes ? atomic_load_explicit(&segment->owners[index], memory_order_acquire)

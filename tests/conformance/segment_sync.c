@@ -24,10 +24,12 @@ static bool has_copy(const struct subject *s)
     return stat(path, &status) == 0;
 }
 
+/* Some cases use its memory as a mutex. */
 static uint64_t *the_number(cove_segment *segment, uint32_t flags)
 {
     void *object = NULL;
-    GOOD(cove_object_open(&object, segment, "number", &(struct cove_type){.name = "number", .size_bytes = 8}, flags));
+    GOOD(cove_object_open(&object, segment, "number",
+                          &(struct cove_type){.name = "number", .size_bytes = sizeof(cove_mutex)}, flags));
     return object;
 }
 

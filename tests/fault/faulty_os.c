@@ -39,6 +39,7 @@ FALLIBLE(int, file_reopen, (int file, enum covei_open how), (file, how), -EMFILE
 FALLIBLE(int, file_make_memory, (bool huge), (huge), -EMFILE, -ENOSYS)
 FALLIBLE(int, file_seal, (int file, bool fixed), (file, fixed), -EINVAL, -EPERM)
 FALLIBLE(int, file_copy, (int file), (file), -EMFILE, -EBADF)
+FALLIBLE(int, file_inherit, (int file), (file), -EMFILE, -EBADF)
 FALLIBLE(int, file_publish, (int file, const char *path), (file, path), -ENOSPC, -ENOENT)
 FALLIBLE(int, file_rename_new, (const char *from, const char *to), (from, to), -ENOSPC, -EINVAL)
 FALLIBLE(int, file_rename, (const char *from, const char *to), (from, to), -ENOSPC, -EPERM)
@@ -83,8 +84,8 @@ FALLIBLE(int, shm_remove, (int id), (id), -EPERM, -EACCES)
 FALLIBLE(int, fd_send, (int socket, int file), (socket, file), -EPIPE, -ENOBUFS)
 FALLIBLE(int, fd_receive, (int socket), (socket), -EMFILE, -ENODATA)
 FALLIBLE(int, park, (void *word, uint32_t expected, int64_t timeout_ns), (word, expected, timeout_ns), -EINTR, -ENOMEM)
-FALLIBLE(int, park2, (void *word, uint32_t expected, void *word2, uint32_t expected2, int64_t timeout_ns),
-         (word, expected, word2, expected2, timeout_ns), -ENOSYS, -EINTR)
+FALLIBLE(int, park_any, (const struct covei_park *parks, uint32_t count, int64_t timeout_ns),
+         (parks, count, timeout_ns), -ENOSYS, -EINTR)
 FALLIBLE(int, wake, (void *word, int32_t count), (word, count), -EINVAL, -EFAULT)
 FALLIBLE(int, fence_register, (void), (), -ENOSYS, -EPERM)
 FALLIBLE(int, fence_all, (void), (), -ENOSYS, -EPERM)
@@ -116,6 +117,7 @@ static void fill_table(void)
     table.file_make_memory = file_make_memory;
     table.file_seal = file_seal;
     table.file_copy = file_copy;
+    table.file_inherit = file_inherit;
     table.file_publish = file_publish;
     table.file_rename_new = file_rename_new;
     table.file_rename = file_rename;
@@ -152,7 +154,7 @@ static void fill_table(void)
     table.fd_send = fd_send;
     table.fd_receive = fd_receive;
     table.park = park;
-    table.park2 = park2;
+    table.park_any = park_any;
     table.wake = wake;
     table.fence_register = fence_register;
     table.fence_all = fence_all;

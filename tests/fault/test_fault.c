@@ -90,6 +90,19 @@ static void test_fault_open(void **state)
     faulty_each(&operation);
 }
 
+static int64_t run_open_held_by_children(void)
+{
+    return cove_open(&segment, "t", &(struct cove_options){.flags = COVE_HELD_BY_CHILDREN});
+}
+
+static void test_fault_open_held_by_children(void **state)
+{
+    (void)state;
+    const struct faulty_operation operation = {"open held by children", prepare_existing, run_open_held_by_children,
+                                               settle_open, 9};
+    faulty_each(&operation);
+}
+
 static int64_t run_open_readonly(void)
 {
     return cove_open(&segment, "t", &(struct cove_options){.flags = COVE_READONLY});
@@ -125,14 +138,16 @@ static void test_fault_stat(void **state)
 
 static unsigned deaths;
 
+struct pair {
+    cove_mutex lock;
+    uint64_t value;
+};
+
 static void hold_and_die(void *argument)
 {
     (void)argument;
     cove_segment *own = unit_open("t");
-    struct pair {
-        cove_mutex lock;
-        uint64_t value;
-    } *pair = unit_object(own, "p", sizeof(struct pair));
+    struct pair *pair = unit_object(own, "p", sizeof *pair);
     EXPECT(0, cove_begin(own));
     EXPECT(0, cove_mutex_lock(own, &pair->lock, COVE_FOREVER));
     EXPECT(0, cove_save(own, &pair->value, 8));
@@ -157,10 +172,10 @@ static void settle_dead(int64_t result)
         unit_close(segment);
     (void)result;
     segment = unit_open("t");
-    uint64_t *pair = unit_object(segment, "p", 16);
-    (void)EXPECT_GOOD(cove_mutex_lock(segment, (cove_mutex *)(void *)pair, unit_patience()));
-    assert_int_equal(pair[1], 0);
-    EXPECT(0, cove_mutex_unlock(segment, (cove_mutex *)(void *)pair));
+    struct pair *pair = unit_object(segment, "p", sizeof *pair);
+    (void)EXPECT_GOOD(cove_mutex_lock(segment, &pair->lock, unit_patience()));
+    assert_int_equal(pair->value, 0);
+    EXPECT(0, cove_mutex_unlock(segment, &pair->lock));
     (void)EXPECT_GOOD(cove_recover(segment));
     assert_int_equal(unit_stat(segment).heap_block_count, 2);
     unit_close(segment);
@@ -184,7 +199,8 @@ static void open_then_leave_a_dead_one(void)
 static int64_t run_lock(void)
 {
     void *pair = NULL;
-    int result = cove_object_open(&pair, segment, "p", &(struct cove_type){.name = "unit", .size_bytes = 16}, 0);
+    int result = cove_object_open(&pair, segment, "p",
+                                  &(struct cove_type){.name = "unit", .size_bytes = sizeof(struct pair)}, 0);
     if (result < 0)
         return result;
     result = cove_mutex_lock(segment, pair, 50 * UNIT_MS);
@@ -196,7 +212,8 @@ static int64_t run_lock(void)
 static void test_fault_lock_after_a_death(void **state)
 {
     (void)state;
-    const struct faulty_operation operation = {"lock after a death", open_then_leave_a_dead_one, run_lock, settle_dead, 4};
+    const struct faulty_operation operation = {"lock after a death", open_then_leave_a_dead_one, run_lock, settle_dead,
+                                               4};
     faulty_each(&operation);
 }
 
@@ -297,7 +314,8 @@ static void settle_last_out(int64_t result)
 static void test_fault_close_of_the_last_out(void **state)
 {
     (void)state;
-    const struct faulty_operation operation = {"close of the last out", prepare_last_out, run_close, settle_last_out, 4};
+    const struct faulty_operation operation = {"close of the last out", prepare_last_out, run_close, settle_last_out,
+                                               4};
     faulty_each(&operation);
 }
 
@@ -377,6 +395,7 @@ static const struct testing_case tests[] = {
     TEST_TIMEOUT(test_fault_create, 30),
     TEST_TIMEOUT(test_fault_create_with_group, 30),
     TEST_TIMEOUT(test_fault_open, 30),
+    TEST_TIMEOUT(test_fault_open_held_by_children, 30),
     TEST_TIMEOUT(test_fault_open_readonly, 30),
     TEST_TIMEOUT(test_fault_stat, 30),
     TEST_TIMEOUT(test_fault_open_after_a_death, 30),

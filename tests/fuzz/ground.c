@@ -53,11 +53,12 @@ static int park(void *word, uint32_t expected, int64_t timeout_ns)
     return *(volatile uint32_t *)word != expected ? -EAGAIN : sleep_at_once(timeout_ns);
 }
 
-static int park2(void *word, uint32_t expected, void *word2, uint32_t expected2, int64_t timeout_ns)
+static int park_any(const struct covei_park *parks, uint32_t count, int64_t timeout_ns)
 {
-    (void)expected2;
-    (void)*(volatile uint32_t *)word2;
-    return park(word, expected, timeout_ns);
+    for (uint32_t i = 1; i < count; i++)
+        if (*(volatile uint32_t *)parks[i].word != parks[i].expected)
+            return -EAGAIN;
+    return park(parks[0].word, parks[0].expected, timeout_ns);
 }
 
 static void nap(int64_t duration_ns)
@@ -129,7 +130,7 @@ static void replace_calls(void)
     ground_calls.now = now;
     ground_calls.nap = nap;
     ground_calls.park = park;
-    ground_calls.park2 = park2;
+    ground_calls.park_any = park_any;
     covei_os = &ground_calls;
 }
 

@@ -9,7 +9,7 @@ sys.dont_write_bytecode = True
 from house import ROOT, files_under, read, report, self_test, without_comments
 
 # From the lowest to the highest: src/NAME/ may include what stands before it, and itself.
-LAYERS = ["base", "os", "region", "segment", "sync", "heap", "object", "container", "channel", "wait"]
+LAYERS = ["base", "os", "region", "segment", "heap", "object", "sync", "container", "channel", "wait"]
 
 # Includes that break the order on purpose: (file, header as it is written, why). One that is no longer needed is an error.
 EXCEPTIONS = []

@@ -25,7 +25,8 @@ from house import ROOT, files_under, must, read, report, self_test, without_comm
 GOLDEN = "tests/house/layout.golden"
 
 # Structs of public headers that users embed in what they share: (header, struct).
-PUBLIC = [("include/cove/mutex.h", "cove_mutex")]
+PUBLIC = [(f"include/cove/{noun}.h", f"cove_{noun}")
+          for noun in ("barrier", "condition", "counter", "event", "mutex", "once", "revision", "rwlock", "semaphore")]
 
 COMPILERS = ["gcc", "clang"]
 SHARED_STRUCT = re.compile(r"\bstruct\s+(covei_\w+_shm)\s*\{")

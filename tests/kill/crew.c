@@ -65,13 +65,20 @@ static void note_end(struct crew *crew, enum role role, int status)
         finding(&voice, VERDICT_CORRUPT, "gave up with exit status %d", WEXITSTATUS(status));
 }
 
+void crew_kill(struct crew *crew, enum role role)
+{
+    if (crew->pid[role] == 0)
+        return;
+    kill(crew->pid[role], SIGKILL);
+    while (waitpid(crew->pid[role], NULL, 0) < 0 && errno == EINTR) {}
+    crew->pid[role] = 0;
+}
+
 static void note_hang(struct crew *crew, enum role role, int phase)
 {
     struct stage voice = voice_of(crew, role);
     finding(&voice, VERDICT_HANG, "hangs before phase %d of its part", phase);
-    kill(crew->pid[role], SIGKILL);
-    while (waitpid(crew->pid[role], NULL, 0) < 0 && errno == EINTR) {}
-    crew->pid[role] = 0;
+    crew_kill(crew, role);
 }
 
 int crew_await(struct crew *crew, enum role role, enum phase phase)
@@ -113,13 +120,8 @@ void crew_join(struct crew *crew, enum role role)
 
 void crew_end(struct crew *crew)
 {
-    for (int role = 0; role < ROLE_COUNT; role++) {
-        if (crew->pid[role] == 0)
-            continue;
-        kill(crew->pid[role], SIGKILL);
-        while (waitpid(crew->pid[role], NULL, 0) < 0 && errno == EINTR) {}
-        crew->pid[role] = 0;
-    }
+    for (int role = 0; role < ROLE_COUNT; role++)
+        crew_kill(crew, (enum role)role);
 }
 
 /* ---- asleep? -------------------------------------------------------------------------------------------------- */

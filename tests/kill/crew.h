@@ -28,6 +28,9 @@ int crew_await_sleep(struct crew *crew, enum role role);
 void crew_freeze(struct crew *crew, enum role role);
 void crew_thaw(struct crew *crew, enum role role);
 
+/* SIGKILL, and the kernel's word that it is dead. */
+void crew_kill(struct crew *crew, enum role role);
+
 /* Waits for its end, within PATIENCE_NS; notes a bad one. */
 void crew_join(struct crew *crew, enum role role);
 

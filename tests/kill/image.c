@@ -5,7 +5,7 @@
  * copy of the file. It is small, so that every byte of it can be compared after every instruction, and dirty: blocks
  * were taken, filled and freed in a jumble, journals hold what was undone, the stream's ring has been around. A
  * structure that trusts memory to be zero, or reads a journal's stale end, shows here. */
-#include "stage.h"
+#include "hall.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +15,7 @@ enum { DIRTY_BLOCKS = 24, DIRTY_ROUNDS = 160 };
 static const struct cove_type account_type = {"account", 1, 0, sizeof(struct account)};
 static const struct cove_type root_type = {"root", 1, 0, sizeof(struct root)};
 static const struct cove_type wide_type = {"wide", 1, 0, sizeof(struct wide)};
+static const struct cove_type hall_type = {"hall", 1, 0, sizeof(struct hall)};
 
 static uint64_t mix(uint64_t x)
 {
@@ -115,6 +116,8 @@ static void open_objects(struct stage *stage)
     stage->carol = open_object(stage, "carol", &account_type);
     stage->root = open_object(stage, "root", &root_type);
     stage->wide = open_object(stage, "wide", &wide_type);
+    if (stage->scenario->traits & IN_HALL)
+        stage->hall = open_object(stage, "hall", &hall_type);
 }
 
 void stage_open_at(struct stage *stage, const char *name)
@@ -149,6 +152,8 @@ void image_fill(struct stage *stage)
     dirty_heap(stage);
     dirty_journal(stage);
     dirty_stream(stage);
+    if (stage->hall != NULL)
+        hall_fill(stage);
     if (stage->scenario->build != NULL)
         stage->scenario->build(stage);
 }

@@ -51,8 +51,8 @@ static void word_wait(_Atomic uint32_t *word, uint32_t seen, int64_t timeout_ns)
 
 void finding(struct stage *stage, enum verdict verdict, const char *format, ...)
 {
-    static const char *const role_name[ROLE_COUNT] = {"builder", "victim",    "sleeper", "middle",
-                                                      "greedy",  "recoverer", "probe"};
+    static const char *const role_name[ROLE_COUNT] = {"builder", "victim", "sleeper",   "second",
+                                                      "middle",  "greedy", "recoverer", "probe"};
     struct ledger *ledger = stage->ledger;
     uint32_t at = atomic_fetch_add(&ledger->finding_count, 1);
     if (at >= LEDGER_FINDINGS)

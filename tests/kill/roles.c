@@ -9,6 +9,7 @@
 #endif
 #include "stage.h"
 
+#include "hall.h"
 #include "stepper.h"
 
 #include <pthread.h>
@@ -100,6 +101,24 @@ int recoverer_run(void *argument)
 
 /* ---- bystanders ----------------------------------------------------------------------------------------------- */
 
+static void second_run(struct stage *stage)
+{
+    const struct scenario *scenario = stage->scenario;
+    stage_open(stage);
+    if (scenario->second_ready != NULL)
+        scenario->second_ready(stage);
+    phase_tell(stage, PHASE_READY);
+    baton_wait(stage, PHASE_GO);
+    phase_tell(stage, PHASE_GO);
+    if (scenario->second != NULL)
+        scenario->second(stage);
+    tell_done(stage);
+    baton_wait(stage, PHASE_LAST);
+    if (scenario->second_after != NULL)
+        scenario->second_after(stage);
+    stage_close(stage);
+}
+
 static void sleeper_run(struct stage *stage)
 {
     const struct scenario *scenario = stage->scenario;
@@ -162,15 +181,21 @@ static void middle_run(struct stage *stage)
     stage_open(stage);
     int64_t before = stage->carol->cents;
     cove_ref *slot = &stage->root->slot[MIDDLE_SLOT];
+    if (stage->hall != NULL)
+        hall_middle_enters(stage);
     must(stage, cove_begin(stage->segment) == 0, "begin");
     must(stage, cove_mutex_lock(stage->segment, &stage->carol->lock, PATIENCE_NS) == 0, "my lock");
     must(stage, cove_save(stage->segment, &stage->carol->cents, sizeof before) == 0, "save");
     stage->carol->cents += MIDDLE_CENTS;
     if (must(stage, cove_alloc_into(stage->segment, slot, MIDDLE_BYTES) == 0, "alloc_into in my transaction"))
         fill_pattern(cove_at(stage->segment, *slot, MIDDLE_BYTES), MIDDLE_BYTES, 77);
+    if (stage->hall != NULL)
+        hall_middle_begins(stage);
     phase_tell(stage, PHASE_READY);
     baton_wait(stage, PHASE_GO);
     middle_ends(stage, before);
+    if (stage->hall != NULL)
+        hall_middle_ends(stage, trial_seed(stage) % 2 == 0);
     tell_done(stage);
     baton_wait(stage, PHASE_LAST);
     middle_tidies(stage, before);
@@ -277,6 +302,8 @@ static void probe_run(struct stage *stage)
     nobody_dead(stage);
     stage_check(stage);
     check_sums(stage);
+    if (stage->hall != NULL)
+        hall_check(stage);
     if (scenario->verify != NULL)
         scenario->verify(stage);
     change_on_top(stage);
@@ -301,6 +328,9 @@ int role_run(struct stage *stage)
         break;
     case ROLE_SLEEPER:
         sleeper_run(stage);
+        break;
+    case ROLE_SECOND:
+        second_run(stage);
         break;
     case ROLE_MIDDLE:
         middle_run(stage);

@@ -6,6 +6,8 @@
  *   victim     does the operation under the stepper and is killed after instruction k (or not at all)
  *   sleeper    was attached before; asleep in the counterpart of the operation (waits for the lock, for the bytes) when
  *              the victim dies, or done with it if nothing stood in its way
+ *   second     where a scenario wants one: was attached before; sleeps behind the sleeper, or is stopped, or dead already,
+ *              or does its part when the victim is dead (enum second_part)
  *   middle     was attached before; in the middle of a transaction of its own all the while; commits it at the end
  *   greedy     was attached before; allocates and scribbles as soon as the victim is dead, before anybody was asked to recover
  *   recoverer  only where recovery itself is killed: was attached before, recovers under the stepper, dies too
@@ -22,7 +24,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum role { ROLE_BUILDER, ROLE_VICTIM, ROLE_SLEEPER, ROLE_MIDDLE, ROLE_GREEDY, ROLE_RECOVERER, ROLE_PROBE, ROLE_COUNT };
+enum role {
+    ROLE_BUILDER,
+    ROLE_VICTIM,
+    ROLE_SLEEPER,
+    ROLE_SECOND,
+    ROLE_MIDDLE,
+    ROLE_GREEDY,
+    ROLE_RECOVERER,
+    ROLE_PROBE,
+    ROLE_COUNT
+};
 
 /* How far a process of the crew has come; it sleeps on this word until the harness moves `baton` there. */
 enum phase { PHASE_NEW, PHASE_READY, PHASE_GO, PHASE_DONE, PHASE_LAST };
@@ -41,6 +53,7 @@ struct ledger {
     _Atomic uint32_t baton[ROLE_COUNT];
     int64_t done_ns[ROLE_COUNT]; /* when its call on the stage returned, monotonic */
     int64_t result[ROLE_COUNT]; /* what that call returned */
+    int64_t struck_ns; /* when the others were let go on: the victim is dead or done */
     _Atomic uint32_t killed; /* the victim was (the harness stores it) */
     _Atomic uint32_t acknowledged; /* the victim's operation has returned, with this many steps of it done */
     uint64_t number[LEDGER_NUMBERS]; /* the scenario's own */
@@ -73,6 +86,7 @@ struct wide {
 };
 
 struct scenario;
+struct hall;
 
 /* One process's view of the trial. */
 struct stage {
@@ -84,6 +98,7 @@ struct stage {
     struct root *root;
     struct wide *wide;
     cove_stream *stream;
+    struct hall *hall; /* hall.h; with the trait IN_HALL alone */
     void *extra; /* the scenario's own */
 };
 
@@ -100,7 +115,18 @@ enum {
     NO_MIDDLE = 512, /* nobody is inside a transaction all the while: it would hold up a copy */
     MIDDLE_HOLDS = 1024, /* the sleeper waits for the middle one too, which is sent on before it is awaited */
     /* long: played by its system calls, unless every point is wanted. So is all with EVERY_POINT that is not ON_POSIX */
-    BY_CALLS = 2048
+    BY_CALLS = 2048,
+    IN_HALL = 4096 /* the image holds locks and meeting points of all kinds (hall.h), and the middle one has some */
+};
+
+/* What the second one does. */
+enum second_part {
+    SECOND_NONE,
+    SECOND_BEHIND, /* makes its call as soon as the sleeper sleeps */
+    SECOND_AT_POINT, /* makes its call when the victim stands at its point, even where the sleeper slept before */
+    SECOND_STOPPED, /* makes its call, if any, before the sleeper does, and stands still until the sleeper is done */
+    SECOND_AFTER, /* makes its call when the victim is dead */
+    SECOND_DEAD /* is killed when it is ready, before the operation begins */
 };
 
 /* Where the trial's segment lies. */
@@ -123,6 +149,10 @@ struct scenario {
     void (*sleep_ready)(struct stage *); /* sleeper, attached, before the operation */
     void (*sleep)(struct stage *); /* sleeper: the call that may have to wait for the victim */
     void (*sleep_after)(struct stage *); /* sleeper, when the victim is dead and its call has returned */
+    enum second_part second_part;
+    void (*second_ready)(struct stage *); /* as those of the sleeper */
+    void (*second)(struct stage *);
+    void (*second_after)(struct stage *);
     void (*verify)(struct stage *); /* probe: was it done, whole? Then clears up what it left by design */
 };
 
@@ -180,5 +210,15 @@ extern const struct scenario ops_object[];
 extern const struct scenario ops_stream[];
 extern const struct scenario ops_region[];
 extern const struct scenario ops_durable[];
+extern const struct scenario ops_fair[];
+extern const struct scenario ops_rwlock[];
+extern const struct scenario ops_semaphore[];
+extern const struct scenario ops_event[];
+extern const struct scenario ops_condition[];
+extern const struct scenario ops_barrier[];
+extern const struct scenario ops_once[];
+extern const struct scenario ops_counter[];
+extern const struct scenario ops_revision[];
+extern const struct scenario ops_named[];
 
 #endif

@@ -2,13 +2,15 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * The order of play:
- *   1  a copy of the image is put in place; middle, greedy and sleeper attach, middle begins its transaction
+ *   1  a copy of the image is put in place; middle, greedy, sleeper and second attach, middle begins its transaction; a
+ *      second one that is to be dead is killed
  *   2  the recoverer attaches (where there is one), the victim attaches and comes to the begin mark; both stand still
  *   3  where the sleeper waits for something that the victim's operation ends, it goes to sleep now, and is stopped there: so
  *      that it cannot put itself into the operation's path at another place in each trial
  *   4  the victim is stepped to its point; any other sleeper makes its call now, and waits, or not
  *   5  the victim is killed; the recoverer, if any, is stepped to its point and killed
- *   6  the sleeper goes on, greedy takes memory, and both must be done in time; then the middle one commits
+ *   6  sleeper and second go on, greedy takes memory, and all must be done in time (a second one that is to be stopped
+ *      goes on when the sleeper is done); then the middle one commits
  *   7  all but the probe undo what they left by design and leave; the probe does its part and leaves too
  *   8  used bytes, blocks and objects must be those of the image, and the directory must hold nothing else
  *
@@ -53,6 +55,11 @@ struct play {
 static int has(const struct play *play, unsigned trait)
 {
     return (play->theatre->scenario->traits & trait) != 0;
+}
+
+static enum second_part second_part(const struct play *play)
+{
+    return play->theatre->scenario->second_part;
 }
 
 /* ---- the segment's file --------------------------------------------------------------------------------------- */
@@ -143,14 +150,41 @@ static void attach_bystanders(struct play *play)
         crew_start(crew, ROLE_SLEEPER);
         crew_await(crew, ROLE_SLEEPER, PHASE_READY);
     }
+    if (second_part(play) != SECOND_NONE) {
+        crew_start(crew, ROLE_SECOND);
+        crew_await(crew, ROLE_SECOND, PHASE_READY);
+    }
+    if (second_part(play) == SECOND_DEAD)
+        crew_kill(crew, ROLE_SECOND);
 }
 
-static void send_sleeper(struct play *play)
+static int send_to_sleep(struct play *play, enum role role)
 {
-    if (play->crew.pid[ROLE_SLEEPER] == 0)
-        return;
-    crew_send(&play->crew, ROLE_SLEEPER, PHASE_GO);
-    play->sleeps = crew_await_sleep(&play->crew, ROLE_SLEEPER);
+    if (play->crew.pid[role] == 0)
+        return 0;
+    crew_send(&play->crew, role, PHASE_GO);
+    return crew_await_sleep(&play->crew, role);
+}
+
+static void send_sleepers(struct play *play)
+{
+    if (second_part(play) == SECOND_STOPPED) {
+        if (play->theatre->scenario->second != NULL)
+            send_to_sleep(play, ROLE_SECOND);
+        crew_freeze(&play->crew, ROLE_SECOND);
+    }
+    play->sleeps = send_to_sleep(play, ROLE_SLEEPER);
+    if (second_part(play) == SECOND_BEHIND)
+        send_to_sleep(play, ROLE_SECOND);
+}
+
+/* Step 4, the victim being at its point. */
+static void send_those_behind(struct play *play)
+{
+    if (!has(play, SLEEP_FIRST))
+        send_sleepers(play);
+    if (second_part(play) == SECOND_AT_POINT)
+        send_to_sleep(play, ROLE_SECOND);
 }
 
 /* Step 1. */
@@ -187,8 +221,10 @@ static int lead_victim(struct play *play)
     if (!lead(play, &play->victim, &play->victim_stage, ROLE_VICTIM, victim_run))
         return 0;
     if (has(play, SLEEP_FIRST)) {
-        send_sleeper(play);
+        send_sleepers(play);
         crew_freeze(&play->crew, ROLE_SLEEPER);
+        if (second_part(play) == SECOND_BEHIND)
+            crew_freeze(&play->crew, ROLE_SECOND);
     }
     return 1;
 }
@@ -212,19 +248,32 @@ static void strike(struct play *play, struct stepper *stepper)
     atomic_store(&play->theatre->ledger->killed, 1);
 }
 
+static void let_second_go_on(struct play *play)
+{
+    crew_thaw(&play->crew, ROLE_SECOND);
+    crew_send(&play->crew, ROLE_SECOND, PHASE_GO); /* where it was not sent before */
+}
+
 /* Step 6. */
 static void let_others_go_on(struct play *play)
 {
     struct crew *crew = &play->crew;
-    const struct ledger *ledger = play->theatre->ledger;
+    struct ledger *ledger = play->theatre->ledger;
+    int64_t last_ns = play->dead_ns;
+    ledger->struck_ns = stepper_now_ns();
     crew_thaw(crew, ROLE_SLEEPER);
+    if (second_part(play) != SECOND_STOPPED)
+        let_second_go_on(play);
     if (has(play, MIDDLE_HOLDS))
         crew_send(crew, ROLE_MIDDLE, PHASE_GO);
     crew_send(crew, ROLE_GREEDY, PHASE_GO);
-    int64_t last_ns = play->dead_ns;
     if (crew->pid[ROLE_SLEEPER] != 0 && crew_await(crew, ROLE_SLEEPER, PHASE_DONE) && play->sleeps &&
         ledger->done_ns[ROLE_SLEEPER] > last_ns)
         last_ns = ledger->done_ns[ROLE_SLEEPER];
+    if (second_part(play) == SECOND_STOPPED)
+        let_second_go_on(play);
+    if (crew->pid[ROLE_SECOND] != 0)
+        crew_await(crew, ROLE_SECOND, PHASE_DONE);
     if (crew->pid[ROLE_GREEDY] != 0 && crew_await(crew, ROLE_GREEDY, PHASE_DONE) &&
         ledger->done_ns[ROLE_GREEDY] > last_ns)
         last_ns = ledger->done_ns[ROLE_GREEDY];
@@ -333,8 +382,7 @@ void trial_whole(struct theatre *theatre, int record, struct trial *trial)
     if (atomic_load(&theatre->ledger->acknowledged) == 0)
         finding(&play.voice, VERDICT_CORRUPT, "did not finish its operation though nobody killed it");
     play.dead_ns = stepper_now_ns();
-    if (!has(&play, SLEEP_FIRST))
-        send_sleeper(&play);
+    send_those_behind(&play);
     survive(&play);
 }
 
@@ -352,8 +400,7 @@ void trial_killed(struct theatre *theatre, size_t point, uint64_t seed, struct t
               theatre->by_calls ? stepper_run_to_call(&play.victim, point)
                                 : stepper_run_to(&play.victim, &theatre->trace, point),
               &play.victim);
-    if (!has(&play, SLEEP_FIRST))
-        send_sleeper(&play);
+    send_those_behind(&play);
     strike(&play, &play.victim);
     survive(&play);
 }
@@ -392,8 +439,7 @@ void trial_recovery_killed(struct theatre *theatre, size_t point, struct stepper
     judge_way(&play, stepper_run_to(&play.victim, &theatre->trace, point), &play.victim);
     strike(&play, &play.victim);
     step_recoverer(&play, trace, recovery_point);
-    if (!has(&play, SLEEP_FIRST))
-        send_sleeper(&play); /* while the recoverer stands still: nobody may see what is half undone */
+    send_those_behind(&play); /* while the recoverer stands still: nobody may see what is half undone */
     strike(&play, &play.recoverer);
     survive(&play);
 }

@@ -14,6 +14,8 @@ static const struct {
 } results[] = {
     {COVE_CREATED, "COVE_CREATED"},
     {COVE_RECOVERED, "COVE_RECOVERED"},
+    {COVE_COMMITTED, "COVE_COMMITTED"},
+    {COVE_LEADER, "COVE_LEADER"},
     {COVE_ECORRUPT, "COVE_ECORRUPT"},
     {COVE_ELAYOUT, "COVE_ELAYOUT"},
     {COVE_ENOTCOVE, "COVE_ENOTCOVE"},
@@ -42,7 +44,7 @@ static void test_error_every_result_has_a_name_and_a_phrase(void **state)
         for (size_t k = 0; k < i; k++)
             assert_string_not_equal(cove_strerror(results[i].result), cove_strerror(results[k].result));
     }
-    static const int unknown[] = {INT32_MIN, INT32_MAX, -5000, -5013, -4095, 3, 100};
+    static const int unknown[] = {INT32_MIN, INT32_MAX, -5000, -5013, -4095, 5, 100};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         assert_string_equal(cove_errname(unknown[i]), "unknown");
         assert_true(strlen(cove_strerror(unknown[i])) > 3);
@@ -116,7 +118,6 @@ static int check_segment(const char *name)
     struct covei_place place;
     return covei_place_parse(&place, name, false);
 }
-
 
 static void test_name_of_an_object_is_split(void **state)
 {

@@ -79,14 +79,16 @@ static void test_members_a_thousand_at_once(void **state)
 
 /* ---- a full roster */
 
+struct pair {
+    cove_mutex lock;
+    uint64_t value;
+};
+
 static void hold_row(void *argument)
 {
     cove_segment *segment = unit_open("t");
     if (argument) {
-        struct pair {
-            cove_mutex lock;
-            uint64_t value;
-        } *pair = unit_object(segment, "p", sizeof(struct pair));
+        struct pair *pair = unit_object(segment, "p", sizeof *pair);
         EXPECT(0, cove_begin(segment));
         (void)EXPECT_GOOD(cove_mutex_lock(segment, &pair->lock, COVE_FOREVER));
         EXPECT(0, cove_save(segment, &pair->value, 8));
@@ -131,8 +133,8 @@ static void test_members_roster_full_of_the_dead_is_taken_over(void **state)
 {
     (void)state;
     cove_segment *segment = unit_open_as("t", &(struct cove_options){.max_members = 2});
-    uint64_t *pair = unit_object(segment, "p", 16);
-    pair[1] = 7;
+    struct pair *pair = unit_object(segment, "p", sizeof *pair);
+    pair->value = 7;
     uint64_t before = unit_free_bytes(segment);
     unit_close(segment);
     for (unsigned round = 0; round < 5; round++) {
@@ -143,11 +145,11 @@ static void test_members_roster_full_of_the_dead_is_taken_over(void **state)
         testing_kill(second);
         testing_kill(first);
         segment = unit_open("t");
-        pair = unit_object(segment, "p", 16);
-        int result = cove_mutex_lock(segment, (cove_mutex *)pair, unit_patience());
+        pair = unit_object(segment, "p", sizeof *pair);
+        int result = cove_mutex_lock(segment, &pair->lock, unit_patience());
         EXPECT_WAS(COVE_RECOVERED, result);
-        assert_int_equal(pair[1], 7);
-        EXPECT(0, cove_mutex_unlock(segment, (cove_mutex *)pair));
+        assert_int_equal(pair->value, 7);
+        EXPECT(0, cove_mutex_unlock(segment, &pair->lock));
         (void)EXPECT_GOOD(cove_recover(segment));
         assert_int_equal(unit_free_bytes(segment), before);
         assert_int_equal(unit_stat(segment).members_alive, 1);
@@ -297,9 +299,9 @@ static void test_members_lanes_run_out_and_come_back(void **state)
 static void *take_lane_holding(void *argument)
 {
     struct lanes *lanes = argument;
-    uint64_t *words = unit_object(lanes->segment, "w", 64);
+    cove_mutex *locks = unit_object(lanes->segment, "w", 8 * sizeof *locks);
     unsigned mine = testing_reached(0);
-    EXPECT(0, cove_mutex_lock(lanes->segment, (cove_mutex *)&words[mine], COVE_NOWAIT));
+    EXPECT(0, cove_mutex_lock(lanes->segment, &locks[mine], COVE_NOWAIT));
     testing_reach(0);
     unit_wait_for_death();
     return NULL;
@@ -327,10 +329,10 @@ static void test_members_lanes_of_the_dead_are_freed_without_one(void **state)
     testing_kill(pid);
     EXPECT(0, cove_begin(segment));
     EXPECT(0, cove_commit(segment));
-    uint64_t *words = unit_object(segment, "w", 64);
+    cove_mutex *locks = unit_object(segment, "w", 8 * sizeof *locks);
     for (int i = 0; i < 8; i++) {
-        EXPECT(COVE_RECOVERED, cove_mutex_lock(segment, (cove_mutex *)&words[i], unit_patience()));
-        EXPECT(0, cove_mutex_unlock(segment, (cove_mutex *)&words[i]));
+        EXPECT(COVE_RECOVERED, cove_mutex_lock(segment, &locks[i], unit_patience()));
+        EXPECT(0, cove_mutex_unlock(segment, &locks[i]));
     }
     (void)EXPECT_GOOD(cove_recover(segment));
     assert_int_equal(unit_stat(segment).members_dead, 0);

@@ -352,14 +352,20 @@ static void test_os_park_and_wake(void **state)
     testing_reach(0);
     assert_int_equal(covei_os->park((void *)words, 5, 60 * UNIT_S), 0);
     unit_thread_join(thread);
-    int result = covei_os->park2((void *)words, 5, (void *)&words[100], 0, 2 * UNIT_MS);
+    struct covei_park parks[3] = {
+        {(void *)words, 5}, {(void *)&words[100], 0}, {(void *)&words[200], 0}};
+    int result = covei_os->park_any(parks, 3, 2 * UNIT_MS);
     if (result == -ENOSYS)
         return;
     assert_int_equal(result, -ETIMEDOUT);
-    assert_int_equal(covei_os->park2((void *)words, 5, (void *)&words[100], 1, UNIT_S), -EAGAIN);
-    assert_int_equal(covei_os->park2((void *)words, 4, (void *)&words[100], 0, UNIT_S), -EAGAIN);
+    parks[2].expected = 1;
+    assert_int_equal(covei_os->park_any(parks, 3, UNIT_S), -EAGAIN);
+    parks[0].expected = 4;
+    assert_int_equal(covei_os->park_any(parks, 1, UNIT_S), -EAGAIN);
     thread = unit_thread(wake_later, NULL);
-    assert_true(covei_os->park2((void *)&words[100], 0, (void *)words, 5, 60 * UNIT_S) >= 0);
+    parks[0] = (struct covei_park){(void *)&words[100], 0};
+    parks[1] = (struct covei_park){(void *)words, 5};
+    assert_true(covei_os->park_any(parks, 2, 60 * UNIT_S) >= 0);
     unit_thread_join(thread);
 }
 

@@ -3,6 +3,7 @@
 /* ctest: valgrind timeout=60 */
 #include "unit.h"
 
+#include "object/type.h"
 #include "segment/segment.h"
 
 #include <fcntl.h>
@@ -170,7 +171,7 @@ static void test_refuse_other_layouts_and_features(void **state)
 static void test_refuse_unknown_feature_bits(void **state)
 {
     (void)state;
-    static const uint64_t bits[] = {1, UINT64_C(1) << 3, UINT64_C(1) << 40, UINT64_C(1) << 63};
+    static const uint64_t bits[] = {1, UINT64_C(1) << COVEI_TYPE_COUNT, UINT64_C(1) << 40, UINT64_C(1) << 63};
     for (size_t i = 0; i < 4; i++) {
         unit_close(unit_open_as("t", &(struct cove_options){.max_members = 2}));
         int file = open(unit_path("t"), O_RDWR | O_CLOEXEC);

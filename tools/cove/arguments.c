@@ -4,12 +4,14 @@
  * popt takes the options out, wherever they stand. Every wrong word gets a sentence and status 2. */
 #include "cli.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 static poptContext context;
-static const char *no_names[] = {NULL};
+static const char **joined_names;
+static bool has_command; /* there was a "--", of a verb that runs what follows */
 
 static int help_wanted;
 static const struct poptOption help_option[] = {
@@ -32,27 +34,90 @@ static int bad_option(const struct cli_verb *verb, int code)
                         : code == POPT_ERROR_NOARG       ? "this option wants a value"
                         : code == POPT_ERROR_UNWANTEDARG ? "this option takes no value"
                                                          : poptStrerror(code);
-    cli_say(word, "%s; 'cove help %s' lists the options", wrong, verb->name);
+    if (verb->runs_command && !has_command)
+        cli_say(word, "%s; the command and its options stand behind '--': cove %s %s -- COMMAND", wrong, verb->name,
+                verb->arguments);
+    else
+        cli_say(word, "%s; 'cove help %s' lists the options", wrong, verb->name);
     return CLI_USE;
 }
 
 static int check_count(const struct cli_verb *verb, const struct cli_call *call)
 {
+    const char *command = verb->runs_command ? " -- COMMAND" : "";
     if (call->name_count < verb->least) {
-        cli_say(verb->name, "a name is missing; use: cove %s %s", verb->name, verb->arguments);
+        cli_say(verb->name, "a name is missing; use: cove %s %s%s", verb->name, verb->arguments, command);
+        return CLI_USE;
+    }
+    if (verb->runs_command && !has_command && call->name_count > verb->most) {
+        cli_say(call->names[verb->most], "the command stands behind '--': cove %s %s -- %s", verb->name,
+                call->names[0], call->names[verb->most]);
         return CLI_USE;
     }
     if (verb->most >= 0 && call->name_count > verb->most) {
-        cli_say(call->names[verb->most], "one word too many; use: cove %s %s", verb->name, verb->arguments);
+        cli_say(call->names[verb->most], "one word too many; use: cove %s %s%s", verb->name, verb->arguments, command);
+        return CLI_USE;
+    }
+    if (verb->runs_command && (!call->command || !*call->command)) {
+        cli_say(verb->name, "the command is missing; use: cove %s %s%s", verb->name, verb->arguments, command);
         return CLI_USE;
     }
     return -1;
 }
 
+static bool is_negative_number(const char *word)
+{
+    return word[0] == '-' && word[1] != '\0' && word[1 + strspn(word + 1, "0123456789")] == '\0';
+}
+
+/* popt must not see a command's words, nor take "-3" for an option. Returns how many are left for it: the command's begin
+ * behind "--", and one number comes after the names. */
+static int take_out(const struct cli_verb *verb, int argc, const char **argv, struct cli_call *call,
+                    const char **number)
+{
+    int left = 0;
+    for (int i = 0; i < argc; i++) {
+        bool ends = strcmp(argv[i], "--") == 0;
+        if (ends && verb->runs_command) {
+            has_command = true;
+            call->command = (char *const *)(uintptr_t)(argv + i + 1); /* main's own, which ends in NULL */
+            break;
+        }
+        if (ends) {
+            for (; i < argc; i++)
+                argv[left++] = argv[i];
+            break;
+        }
+        if (verb->takes_numbers && !*number && is_negative_number(argv[i]))
+            *number = argv[i];
+        else
+            argv[left++] = argv[i];
+    }
+    return left;
+}
+
+/* popt's list, and the number behind it. NULL: no memory. */
+static const char **join_names(const char **names, const char *number)
+{
+    size_t count = 0;
+    while (names && names[count])
+        count++;
+    joined_names = calloc(count + 2, sizeof *joined_names);
+    if (joined_names) {
+        for (size_t i = 0; i < count; i++)
+            joined_names[i] = names[i];
+        joined_names[count] = number;
+    }
+    return joined_names;
+}
+
 int cli_parse(const struct cli_verb *verb, int argc, const char **argv, struct cli_call *call)
 {
     static struct poptOption table[3];
+    const char *number = NULL;
+    *call = (struct cli_call){.verb = verb->name};
     join_tables(table, verb->options);
+    argc = take_out(verb, argc, argv, call, &number);
     context = poptGetContext("cove", argc, argv, table, 0);
     if (!context) {
         cli_say(verb->name, "no memory");
@@ -65,8 +130,11 @@ int cli_parse(const struct cli_verb *verb, int argc, const char **argv, struct c
         cli_help(verb);
         return CLI_DONE;
     }
-    const char **names = poptGetArgs(context);
-    *call = (struct cli_call){.verb = verb->name, .names = names ? names : no_names};
+    call->names = join_names(poptGetArgs(context), number);
+    if (!call->names) {
+        cli_say(verb->name, "no memory");
+        return CLI_FAILED;
+    }
     while (call->names[call->name_count])
         call->name_count++;
     return check_count(verb, call);
@@ -75,6 +143,8 @@ int cli_parse(const struct cli_verb *verb, int argc, const char **argv, struct c
 void cli_parse_done(void)
 {
     context = poptFreeContext(context);
+    free(joined_names);
+    joined_names = NULL;
 }
 
 static void print_options(const struct poptOption *option)
@@ -92,8 +162,8 @@ static void print_options(const struct poptOption *option)
 
 void cli_help(const struct cli_verb *verb)
 {
-    printf("cove %s - %s\n\nusage: cove %s %s%s\n\n", verb->name, verb->summary, verb->name, verb->arguments,
-           verb->options ? " [OPTIONS]" : "");
+    printf("cove %s - %s\n\nusage: cove %s %s%s%s\n\n", verb->name, verb->summary, verb->name, verb->arguments,
+           verb->options ? " [OPTIONS]" : "", verb->runs_command ? " -- COMMAND [ARGUMENT...]" : "");
     if (verb->options)
         print_options(verb->options);
     print_options(help_option);
@@ -203,6 +273,36 @@ bool cli_mode(const char *option, const char *word, uint32_t *mode)
     return true;
 }
 
+/* A whole word of digits, behind a '-' or '+' or not. */
+static bool read_number(const char *word, int64_t *number)
+{
+    size_t sign = *word == '-' || *word == '+';
+    if (word[sign] == '\0' || word[sign + strspn(word + sign, "0123456789")] != '\0')
+        return false;
+    errno = 0;
+    *number = strtoll(word, NULL, 10);
+    return errno == 0;
+}
+
+bool cli_number(const char *option, const char *word, int64_t *number)
+{
+    if (read_number(word, number))
+        return true;
+    cli_say(option, "'%s' is not a whole number, or one that is too large", word);
+    return false;
+}
+
+bool cli_count_of(const char *option, const char *word, uint32_t least, uint32_t most, uint32_t *count)
+{
+    int64_t number;
+    if (!read_number(word, &number) || number < least || number > most) {
+        cli_say(option, "'%s' is not possible; say a number from %u to %u", word, least, most);
+        return false;
+    }
+    *count = (uint32_t)number;
+    return true;
+}
+
 /* ---- names ---- */
 
 /* "sysv:0x5eed" names a segment by its key, which holds no '/'; "sysv:/etc/app.conf:7" by a path and a number. */
@@ -264,6 +364,22 @@ bool cli_name_split(const char *name, struct cli_name *parts)
     if (wrong)
         cli_say(name, "%s", wrong);
     return !wrong;
+}
+
+bool cli_is_object_name(const char *name, const char *kind, struct cli_name *parts)
+{
+    char example[CLI_NAME_BYTES], upper[32];
+    size_t length = 0;
+    if (!cli_name_split(name, parts))
+        return false;
+    if (*parts->object)
+        return true;
+    for (; kind[length] && length < sizeof upper - 1; length++)
+        upper[length] = (char)toupper((unsigned char)kind[length]);
+    upper[length] = '\0';
+    cli_say(name, "%s %s's name is SEGMENT/%s; say %s", strchr("aeiou", *kind) ? "an" : "a", kind, upper,
+            cli_name_join(example, *name && strlen(name) < 200 ? name : "SEGMENT", "NAME"));
+    return false;
 }
 
 char *cli_name_join(char full[CLI_NAME_BYTES], const char *segment, const char *object)

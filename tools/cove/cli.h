@@ -23,6 +23,12 @@ enum cli_status {
     CLI_USE = 2, /* the command line is wrong */
     CLI_TIMEOUT = 3, /* time ran out, or it would have to wait */
     CLI_NONAME = 4, /* there is nothing of that name */
+    /* of a verb that runs a command and so passes its status on, as env(1) and timeout(1) */
+    CLI_RUN_TIMEOUT = 124, /* time ran out before it was run */
+    CLI_RUN_FAILED = 125, /* Cove failed, or the command line is wrong */
+    CLI_RUN_UNFIT = 126, /* the command is there and cannot be run */
+    CLI_RUN_MISSING = 127, /* there is no such command */
+    CLI_RUN_SIGNAL = 128, /* and the number of the signal that it died of */
 };
 
 /* A command line, taken apart. */
@@ -30,6 +36,7 @@ struct cli_call {
     const char *verb;
     const char *const *names; /* what is no option */
     int name_count;
+    char *const *command; /* what stands behind "--", of a verb that runs it; ends in NULL */
 };
 
 struct cli_verb {
@@ -39,11 +46,13 @@ struct cli_verb {
     const char *text; /* what help says besides; NULL: nothing */
     const struct poptOption *options; /* NULL: none */
     int least, most; /* how many names it takes; most < 0: any number */
+    bool runs_command; /* what stands behind "--" is a command */
+    bool takes_numbers; /* "-3" is a word, not an option */
     int (*run)(const struct cli_call *call);
 };
 
 extern const struct cli_verb cli_create, cli_ls, cli_stat, cli_cat, cli_replace, cli_write, cli_read, cli_rm, cli_gc,
-    cli_doctor, cli_demo;
+    cli_doctor, cli_demo, cli_lock, cli_signal, cli_wait_verb, cli_count;
 
 #define CLI_SEGMENT_BYTES 1024 /* a path, with its prefix; as `name` in struct cove_segment_info */
 #define CLI_OBJECT_BYTES 208 /* 200 bytes, and what nobody should have typed */
@@ -61,6 +70,8 @@ bool cli_size(const char *option, const char *word, uint64_t *size_bytes); /* 40
 bool cli_offset(const char *option, const char *word, uint64_t *offset); /* the same, and 0 */
 bool cli_timeout(const char *option, const char *word, int64_t *timeout_ns); /* 0, 200ms, 3s, 5m, forever */
 bool cli_mode(const char *option, const char *word, uint32_t *mode); /* 0660; 0 is refused, it would mean the default */
+bool cli_count_of(const char *option, const char *word, uint32_t least, uint32_t most, uint32_t *count);
+bool cli_number(const char *option, const char *word, int64_t *number); /* any, with a sign or without */
 
 /* A full name in its parts: "robot/commands"; where the segment's part holds slashes itself,
  * "file:/var/app.cove//commands". Where no object is named, `object` is "". */
@@ -90,6 +101,9 @@ int cli_failed_owner(const char *name, const char *advice);
 
 /* As cli_failed; for a name that is missing, ask about one that is nearly the same. */
 int cli_failed_name(const char *name, int64_t result);
+
+/* Is it the name of an object of that kind ("lock")? Says what it would have to be, where it is not. */
+bool cli_is_object_name(const char *name, const char *kind, struct cli_name *parts);
 
 /* Say that `name` was created, and ask about a name that is nearly the same. */
 void cli_say_created(const char *name, const char *what);
@@ -147,6 +161,7 @@ struct json_object;
 struct json_object *cli_json(const char *kind);
 void cli_json_text(struct json_object *object, const char *key, const char *foreign);
 void cli_json_number(struct json_object *object, const char *key, uint64_t number);
+void cli_json_signed(struct json_object *object, const char *key, int64_t number);
 void cli_json_print(struct json_object *object); /* and free */
 
 /* Was everything printed? A full disk or a closed pipe behind stdout is a failure of the command. */
@@ -160,7 +175,7 @@ struct json_object *cli_object_json(const char *segment, const struct cove_objec
 
 /* ---- stop.c: signals and waiting ---- */
 
-void cli_stop_install(void);
+void cli_stop_install(void); /* from here on a signal also ends the waits of Cove's that are under way */
 int cli_stopped(void); /* the signal that asked us to stop, or 0 */
 _Noreturn void cli_stop_die(int signal_number); /* as that signal would have it: the shell sees it */
 int64_t cli_now_ns(void); /* monotonic clock */

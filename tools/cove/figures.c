@@ -34,8 +34,12 @@ struct json_object *cli_object_json(const char *segment, const struct cove_objec
     cli_json_number(line, "size_bytes", info->size_bytes);
     while (cli_figure(&figures, key, value)) {
         errno = 0;
-        uint64_t number = strtoull(value, &end, 10);
-        if (*value >= '0' && *value <= '9' && *end == '\0' && errno == 0)
+        bool negative = *value == '-' && value[1] >= '0' && value[1] <= '9';
+        int64_t below = negative ? strtoll(value, &end, 10) : 0;
+        uint64_t number = negative ? 0 : strtoull(value, &end, 10);
+        if (negative && *end == '\0' && errno == 0)
+            cli_json_signed(inner, cli_clean(clean, sizeof clean, key), below);
+        else if (*value >= '0' && *value <= '9' && *end == '\0' && errno == 0)
             cli_json_number(inner, cli_clean(clean, sizeof clean, key), number);
         else
             cli_json_text(inner, cli_clean(clean, sizeof clean, key), value);

@@ -224,6 +224,11 @@ void cli_json_number(struct json_object *object, const char *key, uint64_t numbe
     json_object_object_add(object, key, json_object_new_uint64(number));
 }
 
+void cli_json_signed(struct json_object *object, const char *key, int64_t number)
+{
+    json_object_object_add(object, key, json_object_new_int64(number));
+}
+
 void cli_json_print(struct json_object *object)
 {
     puts(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE));

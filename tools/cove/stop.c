@@ -1,13 +1,14 @@
 /* stop.c - signals that ask the command to stop, and waits that notice them.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Cove's waits are not broken off by signals, so a long one goes in slices of 100 ms, between which the flag is looked
- * at. A blocked read(2) or write(2) is broken off by the signal itself (no SA_RESTART). A signal that comes just before
- * such a call blocks would be missed; so the handler also sets an alarm, which breaks it off a second later.
+ * Cove's waits are broken off by cove_interrupt, a blocked read(2) or write(2) by the signal itself (no SA_RESTART). A
+ * signal that comes just before such a call begins to wait would be missed; so the handler also sets an alarm, which
+ * breaks it off a second later. (Where there is something to show meanwhile, a wait goes in slices of 100 ms.)
  *
  * Whoever stops does so by the signal's own death, in the end: the shell then knows, and ends a script's loop too. */
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -17,9 +18,12 @@ static volatile sig_atomic_t stop_signal;
 
 static void on_stop(int signal_number)
 {
+    int saved = errno;
     if (signal_number != SIGALRM)
         stop_signal = signal_number;
+    (void)cove_interrupt();
     (void)alarm(1);
+    errno = saved;
 }
 
 static void install(int signal_number)

@@ -11,20 +11,6 @@
 
 #define PIPE_BYTES (1 << 20)
 
-/* Is it the name of a stream? Says what it would have to be, where it is not. */
-static bool is_stream_name(const char *name)
-{
-    char example[CLI_NAME_BYTES];
-    struct cli_name parts;
-    if (!cli_name_split(name, &parts))
-        return false;
-    if (*parts.object)
-        return true;
-    cli_say(name, "a stream's name is SEGMENT/STREAM; say %s",
-            cli_name_join(example, *name && strlen(name) < 200 ? name : "SEGMENT", "NAME"));
-    return false;
-}
-
 static bool read_options(struct transfer *transfer, struct cove_stream_options *options,
                          const struct transfer_options *given)
 {
@@ -62,8 +48,9 @@ int transfer_open(struct transfer *transfer, const char *name, enum cove_end end
                   uint32_t flags)
 {
     struct cove_stream_options options = {.flags = flags | (given->existing ? COVE_EXISTING : 0)};
+    struct cli_name parts;
     transfer->name = name;
-    if (!is_stream_name(name) || !read_options(transfer, &options, given))
+    if (!cli_is_object_name(name, "stream", &parts) || !read_options(transfer, &options, given))
         return CLI_USE;
     int result = given->any_owner ? open_any_owner(transfer, end, &options)
                                   : cove_stream_open(&transfer->stream, name, end, &options);

@@ -1,0 +1,328 @@
+/* rwlock.c - many read, or one writes.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * A writer holds the lock word (segment/lock.c). A reader has a mark in its own lane's held[] (marks.c): it writes
+ * nothing that other readers write, so readers do not slow each other down.
+ *
+ *     reader   mark; fence; the word names nobody: it reads. Else the mark goes again, and it takes the word as a
+ *              writer would, which queues it with them; marks while it has the word, and gives the word back.
+ *     writer   takes the word; fence; waits until no lane but its own has a mark (it drains). Whoever comes meanwhile
+ *              finds the word taken, so only those who read already are waited for: writers do not starve.
+ *
+ * I1  A reader that goes on has a mark, and found the word naming nobody after that, or had the word itself. A writer
+ *     that goes on has the word, and found no mark after that. By the fences one of the two sees the other.
+ * Edge R: reads under the mark, mark emptied (release) -> drain's look (acquire), writes.
+ * Edge U of lock.c: writes, word given back -> word seen free (acquire), reads.
+ *
+ * Sleeping. `drain`: bit 0, a writer waits for marks to go; the rest counts. Who empties a mark and sees the bit counts
+ * and wakes. A reader's look at it may pass its own store (no fence there): the writer's first looks, before it sleeps,
+ * last longer than a processor keeps a store to itself, and it sleeps in slices.
+ * Crash: a dead reader's mark goes with recovery, which wakes the writer; the writer watches the readers' signs of life.
+ * A dead writer is undone and its word freed with RECOVERED; bit 0 of `drain` may stay, and costs wakes. A reader that
+ * dies while it has the word only in order to mark leaves RECOVERED too: the next is told once more than needed. */
+#include "sync/sync.h"
+
+#include <cove/rwlock.h>
+#include <errno.h>
+#include <inttypes.h>
+
+#define SPINS 100 /* looks before sleeping */
+#define DRAIN_WAITS 1u
+#define DRAIN_ONE 2u
+
+static _Atomic uint64_t *word_of(cove_rwlock *rwlock)
+{
+    return (_Atomic uint64_t *)(void *)&rwlock->word;
+}
+
+static _Atomic uint32_t *drain_of(cove_rwlock *rwlock)
+{
+    return (_Atomic uint32_t *)(void *)&rwlock->drain;
+}
+
+static bool has_saved(const struct covei_lane_shm *shm)
+{
+    /* relaxed: this thread's own journal. */
+    return COVEI_TAILS_OUTER(atomic_load_explicit(&shm->tails, memory_order_relaxed)) != 0;
+}
+
+static void tell_writer(_Atomic uint32_t *drain)
+{
+    if (!(atomic_load_explicit(drain, memory_order_relaxed) & DRAIN_WAITS)) /* see "Sleeping" */
+        return;
+    atomic_fetch_add_explicit(drain, DRAIN_ONE, memory_order_release);
+    (void)covei_os->wake((void *)drain, INT32_MAX);
+}
+
+void covei_rwlock_mark_gone(struct cove_segment *segment, uint64_t offset)
+{
+    cove_rwlock *rwlock = covei_address(segment, offset);
+    atomic_thread_fence(
+        memory_order_seq_cst); /* the emptied place, then the look at the bit: rare enough for a fence */
+    tell_writer(drain_of(rwlock));
+}
+
+/* ---- reading */
+
+/* Mark, and look (I1). False: the word is not free, and the mark is gone again. The word is not looked at first: a reader
+ * that finds it taken goes a long way anyway. */
+static inline bool try_read(struct covei_lane_shm *shm, uint32_t place, uint64_t offset, cove_rwlock *rwlock)
+{
+    uint32_t marks = atomic_load_explicit(&shm->marks, memory_order_relaxed); /* written by this thread alone */
+    atomic_store_explicit(&shm->marks, marks + 1, memory_order_relaxed);
+    atomic_store_explicit(&shm->held[place], COVEI_HELD(COVEI_HELD_SHARED, offset), memory_order_release);
+    atomic_thread_fence(memory_order_seq_cst); /* I1 */
+    /* acquire, edge U. A word with RECOVERED or WAITERS on it is for those who take it. */
+    if (COVEI_LIKELY((uint32_t)atomic_load_explicit(word_of(rwlock), memory_order_acquire) == 0))
+        return true;
+    atomic_store_explicit(&shm->held[place], 0, memory_order_release);
+    atomic_store_explicit(&shm->marks, marks, memory_order_release);
+    tell_writer(drain_of(rwlock));
+    return false;
+}
+
+/* A place of held[] with a mark of this lock that is wanted still, or COVEI_LANE_LOCKS. */
+static uint32_t find_mark(const struct covei_lane *lane, uint64_t offset, bool given_up)
+{
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
+        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) ==
+                COVEI_HELD(COVEI_HELD_SHARED, offset) &&
+            ((lane->marked >> place & 1) != 0) == given_up)
+            return place;
+    return COVEI_LANE_LOCKS;
+}
+
+/* Unlocked inside the transaction, and held still? Then it is simply locked again. */
+static bool take_up_again(struct covei_lane *lane, uint64_t offset, bool to_read)
+{
+    uint32_t place = covei_lock_place(lane->shm, offset); /* to write: more than was asked for, maybe */
+    if ((place == COVEI_LANE_LOCKS || !(lane->marked >> place & 1)) && to_read)
+        place = find_mark(lane, offset, true);
+    if (place >= COVEI_LANE_LOCKS || !(lane->marked >> place & 1))
+        return false;
+    lane->marked &= ~(UINT32_C(1) << place);
+    return true;
+}
+
+/* In the queue with the writers: the word first, then the mark. */
+static int read_in_turn(struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offset, int64_t timeout_ns)
+{
+    uint32_t place = covei_held_find(lane);
+    if (place == COVEI_LANE_LOCKS)
+        return -ENOLCK;
+    int result = covei_lock_take(lane, word_of(rwlock), timeout_ns);
+    if (result < 0)
+        return result;
+    if (covei_mark_set(lane, COVEI_HELD(COVEI_HELD_SHARED, offset)) == COVEI_LANE_LOCKS)
+        result = -ENOLCK;
+    covei_lock_drop(lane, word_of(rwlock)); /* release: the mark is seen by whoever takes the word */
+    return result;
+}
+
+static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    struct cove_segment *segment = lane->segment;
+    uint64_t offset = covei_offset(segment, rwlock);
+    if (take_up_again(lane, offset, true))
+        return 0;
+    if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS) /* it reads already: no writer can have come since */
+        return covei_mark_set(lane, COVEI_HELD(COVEI_HELD_SHARED, offset)) < COVEI_LANE_LOCKS ? 0 : -ENOLCK;
+    if (!segment->durable) {
+        uint32_t place = covei_held_find(lane);
+        if (place == COVEI_LANE_LOCKS)
+            return -ENOLCK;
+        if (try_read(lane->shm, place, offset, rwlock))
+            return 0;
+    }
+    return read_in_turn(lane, rwlock, offset, timeout_ns);
+}
+
+static COVEI_COLD int lock_shared_slowly(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    struct covei_call call = {.waits = &rwlock->waits, .longest_us = &rwlock->longest_us};
+    int result = covei_call_begin(&call, segment, rwlock, sizeof *rwlock, "rwlock");
+    return result < 0 ? result : covei_call_end(&call, read_slowly(call.lane, rwlock, timeout_ns));
+}
+
+int cove_rwlock_lock_shared(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    if (covei_cached(segment)) {
+        uint64_t offset = covei_offset(segment, rwlock);
+        struct covei_lane_shm *shm = covei_thread.shm;
+        /* relaxed: written by this thread alone. */
+        if (COVEI_LIKELY(covei_word_inside(segment, offset) && covei_word_inside(segment, offset + 16)) &&
+            atomic_load_explicit(&shm->held[0], memory_order_relaxed) == 0 && try_read(shm, 0, offset, rwlock))
+            return 0;
+    }
+    return lock_shared_slowly(segment, rwlock, timeout_ns);
+}
+
+/* ---- writing */
+
+static int explain_reader(const struct cove_segment *segment, const struct covei_watch *readers, uint32_t count,
+                          int result)
+{
+    char name[COVEI_LANE_NAME_BYTES];
+    covei_lane_name(segment, readers->count > 0 ? readers->lanes[0] : COVEI_NO_LANE, name);
+    if (count > 1)
+        return covei_error(result, "%s: %s reads under the lock, and %" PRIu32 " more do", segment->name, name,
+                           count - 1);
+    return covei_error(result, "%s: %s reads under the lock", segment->name, name);
+}
+
+struct drain {
+    struct covei_lane *lane;
+    cove_rwlock *rwlock;
+    uint64_t mark;
+    struct covei_watch readers;
+    uint32_t count;
+};
+
+/* Count those who read; the thread's own mark is one that it gave up inside a transaction. */
+static bool has_drained(struct drain *drain)
+{
+    drain->readers = (struct covei_watch){.count = 0};
+    drain->count = covei_marks_count(drain->lane->segment, drain->mark, drain->lane->id - 1, &drain->readers);
+    return drain->count == 0;
+}
+
+static bool spin_drain(struct drain *drain)
+{
+    int spins = covei_os->cpu_count() > 1 ? SPINS : 1;
+    for (int i = 0; i < spins; i++) {
+        if (has_drained(drain))
+            return true;
+        covei_relax();
+    }
+    return false;
+}
+
+static int drain_in_slices(struct drain *drain, const struct covei_wait *wait)
+{
+    struct covei_lane *lane = drain->lane;
+    struct cove_segment *segment = lane->segment;
+    _Atomic uint32_t *word = drain_of(drain->rwlock);
+    for (int64_t looked_ns = 0;;) {
+        atomic_fetch_or_explicit(word, DRAIN_WAITS, memory_order_seq_cst);
+        uint32_t seen = atomic_load_explicit(word, memory_order_acquire); /* before the look at the marks */
+        atomic_thread_fence(memory_order_seq_cst);
+        if (has_drained(drain))
+            return 0;
+        if (covei_marks_bury(lane, drain->mark))
+            continue;
+        int result = covei_wait_over(wait, segment->name);
+        if (result < 0)
+            return result == -ETIMEDOUT ? explain_reader(segment, &drain->readers, drain->count, result) : result;
+        int64_t waited_ns = covei_os->now() - wait->begun;
+        if (waited_ns - looked_ns >= COVEI_DEADLOCK_NS) {
+            looked_ns = waited_ns;
+            result = covei_deadlock(lane, waited_ns);
+            if (result < 0)
+                return result;
+        }
+        lane->waited++;
+        if (waited_ns > lane->saw_held_ns)
+            lane->saw_held_ns = waited_ns;
+        covei_wait_sleep(segment, wait, word, seen, &drain->readers);
+    }
+}
+
+/* This lane has the word: wait until nobody reads. */
+static int wait_for_readers(struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offset, int64_t timeout_ns)
+{
+    struct drain drain = {.lane = lane, .rwlock = rwlock, .mark = COVEI_HELD(COVEI_HELD_SHARED, offset)};
+    atomic_thread_fence(memory_order_seq_cst); /* I1 */
+    if (has_drained(&drain))
+        return 0;
+    if (timeout_ns <= 0)
+        return covei_marks_bury(lane, drain.mark) && has_drained(&drain)
+                   ? 0
+                   : explain_reader(lane->segment, &drain.readers, drain.count, -EBUSY);
+    if (spin_drain(&drain))
+        return 0;
+    struct covei_wait wait;
+    covei_wait_start(&wait, lane, timeout_ns);
+    covei_wait_note(lane, COVEI_HELD(COVEI_WAITS_DRAIN, offset));
+    int result = drain_in_slices(&drain, &wait);
+    covei_wait_done(lane);
+    atomic_fetch_and_explicit(drain_of(rwlock), ~DRAIN_WAITS, memory_order_relaxed); /* a hint to readers */
+    return result;
+}
+
+/* Give the word back as it was found: with the news of a death that the next is still to be told. */
+static void give_up(struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offset, bool recovered)
+{
+    if (recovered) {
+        uint64_t value = atomic_load_explicit(word_of(rwlock), memory_order_relaxed); /* ours */
+        covei_lock_give(lane->segment, word_of(rwlock), value, COVEI_LOCK_RECOVERED);
+        covei_lock_forget(lane->shm, offset);
+    } else
+        covei_lock_drop(lane, word_of(rwlock));
+}
+
+static int write_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    uint64_t offset = covei_offset(lane->segment, rwlock);
+    if (take_up_again(lane, offset, false))
+        return 0;
+    if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS)
+        return covei_error(-EDEADLK, "%s: this thread reads under the lock; unlock first", lane->segment->name);
+    int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
+    int taken = covei_lock_take(lane, word_of(rwlock), timeout_ns);
+    if (taken < 0)
+        return taken;
+    int result = wait_for_readers(lane, rwlock, offset, timeout_ns > 0 ? covei_wait_left(deadline) : COVE_NOWAIT);
+    if (result == -EBUSY && timeout_ns > 0)
+        result = -ETIMEDOUT;
+    if (result < 0)
+        give_up(lane, rwlock, offset, taken == COVE_RECOVERED);
+    return result < 0 ? result : taken;
+}
+
+int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    struct covei_call call = {.waits = &rwlock->waits, .longest_us = &rwlock->longest_us};
+    int result = covei_call_begin(&call, segment, rwlock, sizeof *rwlock, "rwlock");
+    return result < 0 ? result : covei_call_end(&call, write_slowly(call.lane, rwlock, timeout_ns));
+}
+
+/* ---- unlocking */
+
+static int unlock(struct covei_lane *lane, cove_rwlock *rwlock)
+{
+    uint64_t offset = covei_offset(lane->segment, rwlock);
+    /* relaxed: only this thread makes the word name its lane. */
+    bool writes = (atomic_load_explicit(word_of(rwlock), memory_order_relaxed) & COVEI_LOCK_OWNER) == lane->id;
+    uint32_t place = writes ? covei_lock_place(lane->shm, offset) : find_mark(lane, offset, false);
+    if (place == COVEI_LANE_LOCKS || lane->marked >> place & 1)
+        return covei_error(-EPERM, "%s: this thread holds nothing of that lock", lane->segment->name);
+    if (has_saved(lane->shm))
+        lane->marked |= UINT32_C(1) << place;
+    else
+        covei_held_release(lane, place);
+    return 0;
+}
+
+static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_rwlock *rwlock)
+{
+    struct covei_call call = {0};
+    int result = covei_call_begin(&call, segment, rwlock, sizeof *rwlock, "rwlock");
+    return result < 0 ? result : covei_call_end(&call, unlock(call.lane, rwlock));
+}
+
+/* The first place of held[] names the lock: it is this segment's, and this thread's. */
+int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
+{
+    if (covei_cached(segment)) {
+        uint64_t offset = covei_offset(segment, rwlock);
+        struct covei_lane_shm *shm = covei_thread.shm;
+        uint64_t held = atomic_load_explicit(&shm->held[0], memory_order_relaxed);
+        if (COVEI_LIKELY(held == COVEI_HELD(COVEI_HELD_SHARED, offset) && covei_thread.lane->before == 0 &&
+                         !has_saved(shm))) {
+            covei_mark_clear(covei_thread.lane, 0); /* edge R */
+            tell_writer(drain_of(rwlock));
+            return 0;
+        }
+    }
+    return unlock_slowly(segment, rwlock);
+}
