@@ -10,8 +10,9 @@
 
 struct table {
     cove_once filled;
-    int32_t used;
-    int32_t squares[10];
+    struct {
+        int32_t used, squares[10];
+    } rows;
 };
 static const struct cove_type table_type = {.name = "table", .version = 1, .size_bytes = sizeof(struct table)};
 
@@ -21,12 +22,12 @@ static int die_half_way; /* in the first process */
 static int fill(void *context)
 {
     struct table *table = context;
-    int result = cove_save(cove_segment_of(table), table, sizeof *table);
+    int result = cove_save(cove_segment_of(table), &table->rows, sizeof table->rows);
     if (result < 0)
         return result;
-    while (table->used < 10) {
-        table->squares[table->used] = table->used * table->used;
-        if (++table->used == 5 && die_half_way)
+    while (table->rows.used < 10) {
+        table->rows.squares[table->rows.used] = table->rows.used * table->rows.used;
+        if (++table->rows.used == 5 && die_half_way)
             (void)raise(SIGKILL);
     }
     return 0;
@@ -43,7 +44,8 @@ static int use(const char *who)
     int result = cove_once_call(segment, &table->filled, fill, table, COVE_FOREVER);
     if (result < 0)
         return cove_complain("fill");
-    printf("%s: %s; %d entries, the last is %d\n", who, cove_strerror(result), table->used, table->squares[9]);
+    printf("%s: %s; %d entries, the last is %d\n", who, cove_strerror(result), table->rows.used,
+           table->rows.squares[9]);
     return cove_close(segment) < 0;
 }
 

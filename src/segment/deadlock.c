@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LONGEST_PATH 16u /* lanes */
+#define LONGEST_PATH 64u /* lanes */
 #define MOST_LOOKS 4096u /* at lanes, of one search */
 #define INSIST_NS INT64_C(1000000000)
 

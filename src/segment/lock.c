@@ -16,13 +16,15 @@
  * Fair locks. A waiter registers in its lane (waits_since, then waits_for), sets WAITERS, and sleeps on a word of its
  * own (turn). Whoever frees the word wakes the one that is registered longest. A word with WAITERS is taken by nobody
  * who comes, and of those registered by the longest alone.
- * F1  Somebody is registered, and has looked at the word since: WAITERS is set. So it is set before the last look, and
- *     who takes the word keeps it where others are registered, and clears it where none are; a registration that he
- *     did not see is followed by setting it again.
- * F2  A waiter that is stopped, or dead and not known to be, does not hold the others up: who sees the word free for
- *     10 ms passes those before him. Who gives up waiting wakes the next.
+ * F1  Somebody is registered, and has looked at the word since: WAITERS is set. So it is set before the last look,
+ *     and who takes the word keeps it where others are registered, and clears it where none are; a registration that
+ *     he did not see is followed by setting it again.
+ * F2  A waiter that is stopped, or dead and not known to be, does not hold the others up for long: who wakes at the
+ *     end of a slice, and then sees the word free for 10 ms, passes those before him. Who gives up waiting wakes the
+ *     next.
  *
- * Progress: blocking. A waiter spins briefly, then sleeps on the word and on its owner's sign of life together (wait.c).
+ * Progress: blocking. A waiter spins briefly, then sleeps on the word and on its owner's sign of life together
+ * (wait.c).
  * Crash: dead with an entry and without the word: nothing. With the word: recovery puts back what was changed under
  * it, then frees it with RECOVERED. Dead after the addition: free; the owner's sign of life wakes who slept. */
 #include "segment/segment.h"
@@ -420,8 +422,8 @@ static void enqueue(struct attempt *attempt)
     attempt->old = atomic_load_explicit(attempt->word, memory_order_seq_cst);
 }
 
-/* The word is free, and another comes before us: who freed it may have died before he told him, and the wake-up of his
- * death may have been ours; or that one is dead. */
+/* The word is free, and another comes before us: who freed it may have died before he told him, and the wake-up of
+ * his death may have been ours; or that one is dead. */
 static void see_to_first(struct attempt *attempt, uint32_t first)
 {
     if (!covei_recover_locks(attempt->lane, first))
@@ -449,7 +451,8 @@ static void sleep_fair(struct attempt *attempt, uint32_t turn)
     /* release: whoever gives us the turn after this sees that we sleep. */
     if (atomic_compare_exchange_strong_explicit(&shm->turn, &turn, turn | TURN_ASLEEP, memory_order_acq_rel,
                                                 memory_order_acquire))
-        covei_wait_sleep(segment, &attempt->wait, &shm->turn, turn | TURN_ASLEEP, &watch);
+        covei_wait_sleep(segment, &attempt->wait, &shm->turn, turn | TURN_ASLEEP, &watch,
+                         owner_of(attempt->old) == COVEI_NO_LANE ? PASS_NS : COVE_FOREVER); /* F2 */
     atomic_fetch_and_explicit(&shm->turn, ~TURN_ASLEEP, memory_order_acq_rel);
 }
 
@@ -467,7 +470,7 @@ static void sleep_plain(struct attempt *attempt)
     struct covei_watch watch = {.count = 0};
     covei_watch_add(&watch, owner_of(seen));
     covei_wait_sleep(attempt->lane->segment, &attempt->wait,
-                     (_Atomic uint32_t *)(void *)covei_lock_futex(attempt->word), (uint32_t)seen, &watch);
+                     (_Atomic uint32_t *)(void *)covei_lock_futex(attempt->word), (uint32_t)seen, &watch, COVE_FOREVER);
 }
 
 static int corrupt(const struct cove_segment *segment)
@@ -523,6 +526,26 @@ static int wait_and_take(struct attempt *attempt)
     }
 }
 
+/* This waiter gives up; the wake-up, or the turn, may have been his. A plain word lost its WAITERS with that wake-up,
+ * and whoever took it meanwhile would wake nobody. */
+static void pass_on(struct attempt *attempt)
+{
+    struct cove_segment *segment = attempt->lane->segment;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (attempt->old & COVEI_LOCK_FAIR) {
+        wake_first(segment, attempt->word);
+        return;
+    }
+    uint64_t now = atomic_load_explicit(attempt->word, memory_order_relaxed);
+    while ((now & COVEI_LOCK_OWNER) != 0 && !(now & COVEI_LOCK_WAITERS))
+        /* relaxed: the bit orders nothing. */
+        if (atomic_compare_exchange_weak_explicit(attempt->word, &now, now | COVEI_LOCK_WAITERS, memory_order_relaxed,
+                                                  memory_order_relaxed))
+            return;
+    if ((now & COVEI_LOCK_OWNER) == 0)
+        (void)covei_os->wake(covei_lock_futex(attempt->word), 1);
+}
+
 /* Registered for people, for who looks for cycles, and where the lock is fair for who frees it. */
 static int wait_noted(struct attempt *attempt)
 {
@@ -530,11 +553,8 @@ static int wait_noted(struct attempt *attempt)
     covei_wait_note(lane, COVEI_HELD(COVEI_WAITS_WORD, covei_offset(lane->segment, attempt->word)));
     int result = wait_and_take(attempt);
     covei_wait_done(lane);
-    /* The turn may have been ours. */
-    if (result < 0 && attempt->old & COVEI_LOCK_FAIR) {
-        atomic_thread_fence(memory_order_seq_cst);
-        wake_first(lane->segment, attempt->word);
-    }
+    if (result < 0)
+        pass_on(attempt);
     return result;
 }
 

@@ -101,6 +101,9 @@ static void free_one_mark(struct cove_segment *segment, struct covei_lane_shm *s
     covei_order();
     atomic_store_explicit(&shm->held[place], 0, memory_order_release);
     covei_order();
+    if (!died) /* the dead one's are counted down together: it may have died in between */
+        atomic_store_explicit(&shm->marks, atomic_load_explicit(&shm->marks, memory_order_relaxed) - 1,
+                              memory_order_release);
     if (!before)
         covei_upper.mark_gone(segment, held, died);
 }

@@ -76,7 +76,7 @@ struct covei_lane {
     uint32_t depth; /* of nested transactions */
     uint32_t before; /* bit n: held[n] was taken before the transaction, and is as `earlier[n]` says */
     uint32_t marked; /* bit n: held[n] was unlocked inside the transaction, and stays held until its end */
-    uint32_t places; /* places of held[] below this may be taken; those above are empty */
+    uint32_t places; /* places of held[] below this may be taken; those above hold no lock */
     uint32_t effects; /* records in the outer journal that are not bytes, and how many of them are revisions */
     uint32_t revisions;
     uint32_t floor; /* at this depth a joined operation runs (heap/join.h): its transaction is not the user's to end */
@@ -278,7 +278,7 @@ void covei_watch_add(struct covei_watch *watch, uint32_t lane);
 /* Sleep while *word == expected, at most for a slice: an eighth of the time waited so far, between 1 and 250 ms, so that
  * a wake-up that was lost to a kill lengthens no wait by more; 10 ms at most where a death would not wake us. */
 void covei_wait_sleep(struct cove_segment *segment, const struct covei_wait *wait, _Atomic uint32_t *word,
-                      uint32_t expected, const struct covei_watch *watch);
+                      uint32_t expected, const struct covei_watch *watch, int64_t most_ns);
 /* The same for a slice of the caller's. */
 void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t expected,
                  const struct covei_watch *watch, int64_t slice_ns, uint32_t interrupts);

@@ -1,8 +1,8 @@
 /* wait.c - sleeping until something changes, somebody dies, or the process is told to stop waiting.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * All waits of the library sleep here, on several words at once where the system can: what they wait for, the signs of
- * life of those who have it, and a word of this process that cove_interrupt changes.
+ * All waits of the library sleep here, on several words at once where the system can: what they wait for, the signs
+ * of life of those who have it, and a word of this process that cove_interrupt changes.
  *
  * A wake-up can be lost: its sender is killed between the store and the wake, or the woken one before it took what it
  * was woken for. The first is told by the sender's sign of life, where he had what was waited for; for the rest sleep
@@ -17,6 +17,7 @@
 #define SLICE_MIN_NS INT64_C(1000000) /* 1 ms */
 #define SLICE_MAX_NS INT64_C(250000000) /* 250 ms */
 #define SLICE_BLIND_NS INT64_C(10000000) /* 10 ms: where a death would not wake us */
+#define SLICE_DEAF_NS INT64_C(50000000) /* 50 ms: where cove_interrupt would not wake us */
 #define SLICE_PART 8
 
 _Atomic uint32_t covei_interrupts;
@@ -86,20 +87,25 @@ void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t 
         if (result == -ENOSYS)
             atomic_store_explicit(&one_word_only, true, memory_order_relaxed);
     } /* else the system has no such call, or a sandbox forbids it, with whatever error */
-    if (slice_ns > SLICE_BLIND_NS && (watch->count > 0 || watch->more))
-        slice_ns = SLICE_BLIND_NS;
+    int64_t most_ns = watch->count > 0 || watch->more ? SLICE_BLIND_NS : SLICE_DEAF_NS;
+    if (slice_ns > most_ns)
+        slice_ns = most_ns;
     (void)covei_os->park((void *)word, expected, slice_ns);
 }
 
 void covei_wait_sleep(struct cove_segment *segment, const struct covei_wait *wait, _Atomic uint32_t *word,
-                      uint32_t expected, const struct covei_watch *watch)
+                      uint32_t expected, const struct covei_watch *watch, int64_t most_ns)
 {
     int64_t now = covei_os->now(), slice = (now - wait->begun) / SLICE_PART;
     slice = slice < SLICE_MIN_NS ? SLICE_MIN_NS : slice > SLICE_MAX_NS ? SLICE_MAX_NS : slice;
+    if (slice > most_ns)
+        slice = most_ns;
     if (slice > wait->deadline - now)
         slice = wait->deadline - now;
+    uint32_t interrupts = wait->interruptible ? wait->interrupts
+                                              : atomic_load_explicit(&covei_interrupts, memory_order_relaxed);
     if (slice > 0)
-        covei_sleep(segment, word, expected, watch, slice, wait->interrupts);
+        covei_sleep(segment, word, expected, watch, slice, interrupts);
 }
 
 void covei_wait_note(struct covei_lane *lane, uint64_t waits_for)

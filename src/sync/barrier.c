@@ -4,19 +4,20 @@
  *     63      48 47       32 31         2       1        0
  *     | epoch   | arrived   | round      | WAITERS | BROKEN |    the low half is the futex
  *
- * A party has a mark in its lane (marks.c) that holds the epoch to which it belongs. Arriving is one CAS that counts it;
- * the last to arrive makes the round one more and the count 0 in its step.
+ * A party has a mark in its lane (marks.c) that holds the epoch to which it belongs. Arriving is one CAS that counts
+ * it; the last to arrive makes the round one more and the count 0 in its step.
  *
  * B1  BROKEN: a party of this epoch died. Nobody arrives any more; who waits goes. cove_barrier_reset begins the next
  *     epoch, in which nobody has arrived.
- * B2  A party whose mark is of an epoch gone by has not been told yet that it was broken: its next wait tells, and gives
- *     its mark the epoch that is, or the next one where it is BROKEN still.
- * B3  Recovery breaks the epoch of the dead party's mark, and no other: done twice, it breaks nothing twice. Where that
- *     epoch is still to come (BROKEN, and the party was told), the epoch is counted up at once, so that all are told of
- *     that death too.
+ * B2  A party whose mark is of an epoch gone by has not been told yet that it was broken: its next wait tells, and
+ *     gives its mark the epoch that is, or the next one where it is BROKEN still.
+ * B3  Recovery breaks the epoch of the dead party's mark, and no other: done twice, it breaks nothing twice. Where
+ *     that epoch is still to come (BROKEN, and the party was told), the epoch is counted up at once, so that all are
+ *     told of that death too.
  * The round counts completions alone: who waited for a round knows by it, and by nothing else, that all had come.
  * Edges: what was done before arriving (CAS release, each continues the last) -> round seen (acquire).
- * Crash: dead before its CAS: not come, and the mark tells. After it: come, and the mark tells. Without a mark: no party.
+ * Crash: dead before its CAS: not come, and the mark tells. After it: come, and the mark tells. Without a mark: no
+ * party.
  * Killed between completing a round and the wake: its sign of life wakes the others, who watch all parties. */
 #include "sync/sync.h"
 
@@ -168,7 +169,8 @@ static int join(struct party *party)
 
 /* ---- a round */
 
-/* Count this party in. 1: it was the last, and the round is complete; 0: to be waited for, in `round`; or an error. */
+/* Count this party in. 1: it was the last, and the round is complete; 0: to be waited for, in `round`; or an error.
+ * */
 static int arrive(const struct party *party, bool may_wait, uint64_t *round)
 {
     _Atomic uint64_t *word = word_of(party->barrier);
@@ -197,11 +199,13 @@ static bool withdraw(const struct party *party, uint64_t round)
 {
     _Atomic uint64_t *word = word_of(party->barrier);
     uint64_t old = atomic_load_explicit(word, memory_order_acquire);
-    do
-        if ((old & ROUND_MASK) != round || old & BROKEN || epoch_of(old) != my_epoch(party) || arrived_of(old) == 0)
+    do {
+        if ((old & ROUND_MASK) != round || old & BROKEN || epoch_of(old) != my_epoch(party))
             return false;
-    while (!atomic_compare_exchange_weak_explicit(word, &old, old - ARRIVED_ONE, memory_order_acq_rel,
-                                                  memory_order_acquire));
+        if (arrived_of(old) == 0)
+            return true; /* somebody wrote over it */
+    } while (!atomic_compare_exchange_weak_explicit(word, &old, old - ARRIVED_ONE, memory_order_acq_rel,
+                                                    memory_order_acquire));
     return true;
 }
 
@@ -240,7 +244,7 @@ static int wait_for_round(struct party *party, uint64_t round, const struct cove
         (void)covei_marks_count(segment, mark, lane->id - 1, &party->others);
         lane->waited++;
         covei_wait_sleep(segment, wait, (_Atomic uint32_t *)(void *)covei_lock_futex(word), (uint32_t)now,
-                         &party->others);
+                         &party->others, COVE_FOREVER);
     }
 }
 

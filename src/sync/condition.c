@@ -4,25 +4,28 @@
  *     31                       1   0
  *     | sequence                | WAITERS |    the futex
  *
- *     wait       WAITERS on, which tells the sequence; give the mutex back; sleep while the sequence is that one; take
+ *     wait       WAITERS on, which tells the sequence; give the mutex back; sleep while the sequence is that one;
+ *     take
  *                the mutex again
  *     signal     nothing without WAITERS; else sequence + 1, wake one. Where none slept: WAITERS off, unless the word
  *                has changed, and wake all
  *     broadcast  sequence + 1, WAITERS off, wake all
  *
- * I1  Somebody sleeps, or is about to: WAITERS is set, or the sequence is not his any more. A signal takes WAITERS off
- *     when it woke nobody; who fell asleep between its two steps is woken by its last, finds his sequence standing, and
- *     sets WAITERS again.
+ * I1  Somebody sleeps, or is about to: WAITERS is set, or the sequence is not his any more. A signal takes WAITERS
+ *     off when it woke nobody; who fell asleep between its two steps is woken by its last, finds his sequence
+ *     standing, and sets WAITERS again.
  * I2  A sequence that changed ends every sleep that began before, at the latest with its slice: so a signal that woke
  *     one who was then killed is not lost to the others. For them it was a wake-up without a signal.
- * Who changes what is waited for holds the mutex: then the waiter has looked before, and WAITERS is seen, or looks after.
+ * Who changes what is waited for holds the mutex: then the waiter has looked before, and WAITERS is seen, or looks
+ * after.
  *
- * Transactions. What was done so far becomes final, at all levels, as the mutex can only then be given back. Afterwards
- * as many levels are begun; before the mutex is taken where it was taken inside, after it where before, so that a commit
- * leaves it as it would have.
+ * Transactions. What was done so far becomes final, at all levels, as the mutex can only then be given back.
+ * Afterwards as many levels are begun; before the mutex is taken where it was taken inside, after it where before, so
+ * that a commit leaves it as it would have.
  * What is told, where several things happened: -EINTR, else COVE_RECOVERED, else -ETIMEDOUT, else COVE_COMMITTED: an
  * interrupt is told once only, and so is a recovery, while time runs out again.
- * Crash: a dead waiter sleeps no more, and WAITERS costs one wake. A dead signaller: done or not; killed before the wake:
+ * Crash: a dead waiter sleeps no more, and WAITERS costs one wake. A dead signaller: done or not; killed before the
+ * wake:
  * I2. */
 #include "heap/heap.h"
 #include "sync/news.h"

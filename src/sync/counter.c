@@ -5,14 +5,15 @@
  *     | value    | waiters | lines |           | cell 0 | cell 1 | ...     cells only where `lines` is not 0
  *
  * One that is not spread is `value`. A spread one is the sum of `value`, which stays what it was made with, and of
- * `lines` cells, each in a cache line of its own: whoever adds takes the cell of his lane, and meets few others there.
+ * `lines` cells, each in a cache line of its own: whoever adds takes the cell of his lane, and meets few others
+ * there.
  *
  *     add    add to the number; look at `waiters`; if bit 0 is there: take it off and count, in one CAS, wake all
  *     wait   bit 0 on; look at the number; sleep while `waiters` is that
  *
- * I1  Both steps on each side are seq_cst: either who adds sees the bit, or who waits sees what was added. A CAS of the
- *     adder's that fails was another's who woke all; a bit that is set again by then was set after the first look, so
- *     its owner's look at the number saw what was added.
+ * I1  Both steps on each side are seq_cst: either who adds sees the bit, or who waits sees what was added. A CAS of
+ *     the adder's that fails was another's who woke all; a bit that is set again by then was set after the first
+ *     look, so its owner's look at the number saw what was added.
  * Edge: what was done before the addition -> what is done after its sum was seen: seq_cst is acquire and release.
  * May run together: all with all. Progress: adding is lock-free (wait-free where nobody waits).
  * Crash: added or not. Killed before the wake: slices (news.c). It is no part of a transaction. */
@@ -54,7 +55,8 @@ static uint32_t my_line(uint32_t lines)
         int cpu = covei_os->cpu();
         id = cpu > 0 ? (uint64_t)cpu : 0;
     }
-    return (uint32_t)(id % lines);
+    /* A division costs as much as the addition. */
+    return (lines & (lines - 1)) == 0 ? (uint32_t)id & (lines - 1) : (uint32_t)id % lines;
 }
 
 static int64_t sum_of(const cove_counter *counter, uint32_t lines)

@@ -110,7 +110,8 @@ static bool come(void *context, uint32_t *expected)
         if (!expected)
             return false;
         *expected = (uint32_t)(word | WAITERS);
-        /* acquire: as the look; the bit itself orders nothing. I1: where the CAS fails the word changed, so look again. */
+        /* acquire: as the look; the bit itself orders nothing. I1: where the CAS fails the word changed, so look
+         * again. */
         if (word & WAITERS || atomic_compare_exchange_weak_explicit(awaited->word, &word, word | WAITERS,
                                                                     memory_order_acquire, memory_order_acquire))
             return false;

@@ -2,19 +2,34 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * A mark is one store into this thread's own lane, so a kill leaves it set or not, and recovery takes it back by
- * emptying the place. Who wants to know how many there are looks at the lanes; `marks` of a lane is at least the number
- * of its marks (I3 of lane_shm.h), so that most lanes are passed over after one look.
+ * emptying the place. Who wants to know how many there are looks at the lanes; `marks` of a lane is at least the
+ * number of its marks (I3 of lane_shm.h), so that most lanes are passed over after one look.
  * Crash: I3 holds at each instruction: the number goes up before a mark is set and down after it is cleared. */
 #include "sync/sync.h"
 
+#include <cove/barrier.h>
+#include <cove/rwlock.h>
+#include <cove/semaphore.h>
 #include <errno.h>
+
+/* What may be held for long, and has no part in transactions, leaves the first places, with which locks are quick, to
+ * locks. It is not counted in `places` of the lane. */
+static uint32_t find_from_above(const struct covei_lane_shm *shm)
+{
+    for (uint32_t place = COVEI_LANE_LOCKS; place-- > 0;)
+        /* relaxed: written by this thread alone. */
+        if (atomic_load_explicit(&shm->held[place], memory_order_relaxed) == 0)
+            return place;
+    return COVEI_LANE_LOCKS;
+}
 
 uint32_t covei_mark_set(struct covei_lane *lane, uint64_t held)
 {
     struct covei_lane_shm *shm = lane->shm;
-    uint32_t place = covei_held_find(lane);
+    bool lock = COVEI_HELD_KIND(held) == COVEI_HELD_SHARED;
+    uint32_t place = lock ? covei_held_find(lane) : find_from_above(shm);
     if (place == COVEI_LANE_LOCKS)
-        return place;
+        return lock ? place : covei_held_find(lane); /* the same, with a sentence */
     /* relaxed: written by this thread alone. */
     atomic_store_explicit(&shm->marks, atomic_load_explicit(&shm->marks, memory_order_relaxed) + 1,
                           memory_order_relaxed);
@@ -78,7 +93,10 @@ bool covei_marks_bury(struct covei_lane *lane, uint64_t held)
 void covei_marks_gone(struct cove_segment *segment, uint64_t held, bool died)
 {
     uint64_t offset = COVEI_HELD_OFFSET(held);
-    if (offset < segment->heap_at || !covei_inside(segment, offset, 24))
+    uint64_t bytes = COVEI_HELD_KIND(held) == COVEI_HELD_SHARED   ? sizeof(cove_rwlock)
+                     : COVEI_HELD_KIND(held) == COVEI_HELD_PERMIT ? sizeof(cove_semaphore)
+                                                                  : sizeof(cove_barrier);
+    if (offset < segment->heap_at || !covei_inside(segment, offset, bytes))
         return; /* somebody scribbled */
     if (COVEI_HELD_KIND(held) == COVEI_HELD_SHARED)
         covei_rwlock_mark_gone(segment, offset);

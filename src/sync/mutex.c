@@ -1,9 +1,9 @@
 /* mutex.c - the public mutex: a lock word in the user's own struct.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The protocol stands in segment/lock.c. Added here: checks of what users give, figures, and two-phase release: inside a
- * transaction that has saved something, unlocking only marks the lock, since another who took it could build on a
- * change that may still be undone. */
+ * The protocol stands in segment/lock.c. Added here: checks of what users give, figures, and two-phase release:
+ * inside a transaction that has saved something, unlocking only marks the lock, since another who took it could build
+ * on a change that may still be undone. */
 #include "sync/sync.h"
 
 #include <cove/mutex.h>

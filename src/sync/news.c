@@ -10,9 +10,7 @@
 
 #include <errno.h>
 
-#define SLICE_MIN_NS INT64_C(1000000) /* 1 ms */
 #define SLICE_MAX_NS INT64_C(100000000) /* 100 ms */
-#define SLICE_PART 8 /* of the time waited so far */
 
 static bool spin(const struct covei_news *news)
 {
@@ -25,21 +23,10 @@ static bool spin(const struct covei_news *news)
     return false;
 }
 
-static void sleep_a_slice(struct cove_segment *segment, const struct covei_wait *wait, _Atomic uint32_t *futex,
-                          uint32_t expected)
-{
-    const struct covei_watch nobody = {.count = 0};
-    int64_t now = covei_os->now(), slice = (now - wait->begun) / SLICE_PART;
-    slice = slice < SLICE_MIN_NS ? SLICE_MIN_NS : slice > SLICE_MAX_NS ? SLICE_MAX_NS : slice;
-    if (slice > wait->deadline - now)
-        slice = wait->deadline - now;
-    if (slice > 0)
-        covei_sleep(segment, futex, expected, &nobody, slice, wait->interrupts);
-}
-
 int covei_news_wait(struct covei_lane *lane, const struct covei_news *news, uint64_t offset, int64_t timeout_ns)
 {
     struct covei_wait wait;
+    const struct covei_watch nobody = {.count = 0};
     uint32_t expected = 0;
     int result = 0;
     if (timeout_ns <= 0)
@@ -53,7 +40,7 @@ int covei_news_wait(struct covei_lane *lane, const struct covei_news *news, uint
         if (result < 0)
             break;
         lane->waited++;
-        sleep_a_slice(lane->segment, &wait, news->futex, expected);
+        covei_wait_sleep(lane->segment, &wait, news->futex, expected, &nobody, SLICE_MAX_NS);
     }
     covei_wait_done(lane);
     return result;

@@ -4,15 +4,18 @@
  * `word` is a lock word (segment/lock.c), held by who does it. `done` is saved in the journal before it becomes 1, so
  * that it goes back with all else that was saved, if the transaction does.
  *
- * I1  `done` changes only under the word, and the word is given back only when what was done is final or undone: inside
- *     a transaction of the caller's it is marked, as a mutex that is unlocked there, and free after the transaction.
- * So a word that is free, with the same generation before and after the look, and `done` in between: it is done for good.
+ * I1  `done` changes only under the word, and the word is given back only when what was done is final or undone:
+ *     inside a transaction of the caller's it is marked, as a mutex that is unlocked there, and free after the
+ *     transaction.
+ * So a word that is free, with the same generation before and after the look, and `done` in between: it is done for
+ * good.
  * Edge: what was done (word given back, release) -> the first look at the word (acquire).
  *
  * The library calls the user's function with the word held, and within a joined transaction (heap/join.h), which the
  * function cannot end.
- * Crash: recovery puts `done` back with the rest, then frees the word with RECOVERED, and the next does it. Killed after
- * the commit and before the word is given back: done, and the next finds RECOVERED on the word, which says nothing then. */
+ * Crash: recovery puts `done` back with the rest, then frees the word with RECOVERED, and the next does it. Killed
+ * after the commit and before the word is given back: done, and the next finds RECOVERED on the word, which says
+ * nothing then. */
 #include "heap/join.h"
 #include "sync/sync.h"
 
@@ -33,7 +36,8 @@ static _Atomic uint64_t *done_of(cove_once *once)
 static inline bool is_done(cove_once *once)
 {
     uint64_t before = atomic_load_explicit(word_of(once), memory_order_acquire);
-    uint64_t done = atomic_load_explicit(done_of(once), memory_order_acquire); /* before the second look at the word */
+    /* before the second look at the word */
+    uint64_t done = atomic_load_explicit(done_of(once), memory_order_acquire);
     /* relaxed: ordered by the load before. */
     return done == 1 && (before & COVEI_LOCK_OWNER) == 0 &&
            atomic_load_explicit(word_of(once), memory_order_relaxed) == before;
@@ -55,7 +59,8 @@ static void give_back(const struct doing *doing, bool did)
     struct covei_lane *lane = doing->lane;
     _Atomic uint64_t *word = word_of(doing->once);
     uint64_t offset = covei_offset(lane->segment, doing->once);
-    /* relaxed: our own. Without a transaction what is left in the journal is blocks to be freed: the bytes are final. */
+    /* relaxed: our own. Without a transaction what is left in the journal is blocks to be freed: the bytes are final.
+     * */
     if (lane->depth > 0 && COVEI_TAILS_OUTER(atomic_load_explicit(&lane->shm->tails, memory_order_relaxed)) != 0) {
         uint32_t place = covei_lock_place(lane->shm, offset);
         if (place < COVEI_LANE_LOCKS)

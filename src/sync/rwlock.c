@@ -14,12 +14,14 @@
  * Edge R: reads under the mark, mark emptied (release) -> drain's look (acquire), writes.
  * Edge U of lock.c: writes, word given back -> word seen free (acquire), reads.
  *
- * Sleeping. `drain`: bit 0, a writer waits for marks to go; the rest counts. Who empties a mark and sees the bit counts
- * and wakes. A reader's look at it may pass its own store (no fence there): the writer's first looks, before it sleeps,
- * last longer than a processor keeps a store to itself, and it sleeps in slices.
- * Crash: a dead reader's mark goes with recovery, which wakes the writer; the writer watches the readers' signs of life.
- * A dead writer is undone and its word freed with RECOVERED; bit 0 of `drain` may stay, and costs wakes. A reader that
- * dies while it has the word only in order to mark leaves RECOVERED too: the next is told once more than needed. */
+ * Sleeping. `drain`: bit 0, a writer waits for marks to go; the rest counts. Who empties a mark and sees the bit
+ * counts and wakes. A reader's look at it may pass its own store (no fence there): the writer's first looks, before
+ * it sleeps, last longer than a processor keeps a store to itself, and it sleeps in slices.
+ * Crash: a dead reader's mark goes with recovery, which wakes the writer; the writer watches the readers' signs of
+ * life.
+ * A dead writer is undone and its word freed with RECOVERED; bit 0 of `drain` may stay, and costs wakes. A reader
+ * that dies while it has the word only in order to mark leaves RECOVERED too: the next is told once more than needed.
+ * */
 #include "sync/sync.h"
 
 #include <cove/rwlock.h>
@@ -64,8 +66,8 @@ void covei_rwlock_mark_gone(struct cove_segment *segment, uint64_t offset)
 
 /* ---- reading */
 
-/* Mark, and look (I1). False: the word is not free, and the mark is gone again. The word is not looked at first: a reader
- * that finds it taken goes a long way anyway. */
+/* Mark, and look (I1). False: the word is not free, and the mark is gone again. The word is not looked at first: a
+ * reader that finds it taken goes a long way anyway. */
 static inline bool try_read(struct covei_lane_shm *shm, uint32_t place, uint64_t offset, cove_rwlock *rwlock)
 {
     uint32_t marks = atomic_load_explicit(&shm->marks, memory_order_relaxed); /* written by this thread alone */
@@ -104,17 +106,29 @@ static bool take_up_again(struct covei_lane *lane, uint64_t offset, bool to_read
     return true;
 }
 
+/* Does this thread hold it to write, and has not given it up? */
+static bool writes(const struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offset)
+{
+    /* relaxed: only this thread makes the word name its lane. */
+    if ((atomic_load_explicit(word_of(rwlock), memory_order_relaxed) & COVEI_LOCK_OWNER) != lane->id)
+        return false;
+    uint32_t place = covei_lock_place(lane->shm, offset);
+    return place < COVEI_LANE_LOCKS && !(lane->marked >> place & 1);
+}
+
 /* In the queue with the writers: the word first, then the mark. */
 static int read_in_turn(struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offset, int64_t timeout_ns)
 {
-    uint32_t place = covei_held_find(lane);
-    if (place == COVEI_LANE_LOCKS)
-        return -ENOLCK;
+    uint32_t empty = 0;
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) /* relaxed: this thread's own */
+        empty += atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) == 0;
+    if (empty < 2) /* found out before the word is taken, and with it perhaps the news of a death */
+        return covei_error(-ENOLCK, "%s: this thread holds nearly %u locks of the segment already; free some first",
+                           lane->segment->name, COVEI_LANE_LOCKS);
     int result = covei_lock_take(lane, word_of(rwlock), timeout_ns);
     if (result < 0)
         return result;
-    if (covei_mark_set(lane, COVEI_HELD(COVEI_HELD_SHARED, offset)) == COVEI_LANE_LOCKS)
-        result = -ENOLCK;
+    (void)covei_mark_set(lane, COVEI_HELD(COVEI_HELD_SHARED, offset));
     covei_lock_drop(lane, word_of(rwlock)); /* release: the mark is seen by whoever takes the word */
     return result;
 }
@@ -123,6 +137,8 @@ static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t tim
 {
     struct cove_segment *segment = lane->segment;
     uint64_t offset = covei_offset(segment, rwlock);
+    if (writes(lane, rwlock, offset))
+        return covei_error(-EDEADLK, "%s: this thread holds the lock to write", segment->name);
     if (take_up_again(lane, offset, true))
         return 0;
     if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS) /* it reads already: no writer can have come since */
@@ -223,7 +239,7 @@ static int drain_in_slices(struct drain *drain, const struct covei_wait *wait)
         lane->waited++;
         if (waited_ns > lane->saw_held_ns)
             lane->saw_held_ns = waited_ns;
-        covei_wait_sleep(segment, wait, word, seen, &drain->readers);
+        covei_wait_sleep(segment, wait, word, seen, &drain->readers, COVE_FOREVER);
     }
 }
 

@@ -5,10 +5,11 @@
  *     | sequence   | WAITERS | OWNED | permits     |    the low half is the futex
  *
  * `permits` counts all that there are but those taken for good (cove_semaphore_wait). A permit that somebody owns is
- * still counted: its owner has a mark in its lane (marks.c), so a death gives it back without anybody having to know at
- * which instruction it came. Free are `permits` less the marks.
+ * still counted: its owner has a mark in its lane (marks.c), so a death gives it back without anybody having to know
+ * at which instruction it came. Free are `permits` less the marks.
  *
- *     acquire   look at the word and count the marks; if a permit is free: mark; CAS the sequence one up. Where the CAS
+ *     acquire   look at the word and count the marks; if a permit is free: mark; CAS the sequence one up. Where the
+ *     CAS
  *               fails, count again: too many marks, and the mark goes.
  *     release   empty the mark
  *     wait      look at the word and, if OWNED, count the marks; if a permit is free: CAS one permit off
@@ -22,8 +23,8 @@
  * leaves WAITERS, as others may sleep still, and wakes another where permits are left.
  * Edges: mark emptied (release), word changed (release) -> word seen (acquire), marks counted (acquire).
  * Crash: between mark and CAS: a mark without a permit, until recovery takes it; whoever waits looks for dead owners.
- * After it: owned, and given back by recovery. Everything else is one atomic step. Killed between a step and its wake:
- * slices, and the sign of life of owners. */
+ * After it: owned, and given back by recovery. Everything else is one atomic step. Killed between a step and its
+ * wake: slices, and the sign of life of owners. */
 #include "sync/sync.h"
 
 #include <cove/semaphore.h>
@@ -198,8 +199,18 @@ static int take_in_slices(struct taking *taking, const struct covei_wait *wait)
             (void)covei_marks_count(segment, taking->mark, lane->id - 1, &owners);
         lane->waited++;
         covei_wait_sleep(segment, wait, (_Atomic uint32_t *)(void *)covei_lock_futex(taking->word), (uint32_t)word,
-                         &owners);
+                         &owners, COVE_FOREVER);
     }
+}
+
+/* This waiter gives up. The wake-up of a permit may have been his, and WAITERS went with it: others may sleep still.
+ * */
+static void pass_on(const struct taking *taking)
+{
+    uint64_t word = atomic_fetch_or_explicit(taking->word, WAITERS, memory_order_seq_cst);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (free_permits(taking->lane->segment, word, taking->mark) > 0)
+        tell_of_one(taking->word);
 }
 
 static int take_slowly(struct taking *taking, int64_t timeout_ns)
@@ -222,8 +233,8 @@ static int take_slowly(struct taking *taking, int64_t timeout_ns)
     result = take_in_slices(taking, &wait);
     covei_wait_done(lane);
     lane->saw_held_ns = covei_os->now() - wait.begun;
-    if (result < 0) /* the wake-up of a permit may have been ours: pass it on */
-        tell_of_one(taking->word);
+    if (result < 0)
+        pass_on(taking);
     return result;
 }
 

@@ -1,10 +1,11 @@
 /* types.c - locks and meeting points in the table of types: format, check, who uses them.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * None of them has a `recover`: what a dead thread held of them stands in its lane, as the name of a lock word or as a
- * mark, wherever they lie; recovery goes by that (segment/recovery.c, marks.c), also for those inside users' structs,
- * which no directory knows. What does not stand there - an event's version, a counter's value, a plain permit - is
- * changed by one atomic step, which a death leaves done or not done. For the same reason none has a `busy`.
+ * None of them has a `recover`: what a dead thread held of them stands in its lane, as the name of a lock word or as
+ * a mark, wherever they lie; recovery goes by that (segment/recovery.c, marks.c), also for those inside users'
+ * structs, which no directory knows. What does not stand there - an event's version, a counter's value, a plain
+ * permit - is changed by one atomic step, which a death leaves done or not done. For the same reason none has a
+ * `busy`.
  *
  * The checks look at words that the living may be changing. A finding is what stands in one word, read once, or what
  * stands still for a while: a mark that is set a moment before its permit is taken is none. */
@@ -177,7 +178,8 @@ static void check_semaphore(const struct cove_segment *segment, const char *name
                         permits);
             return;
         }
-        covei_os->nap(BETWEEN_LOOKS_NS); /* with the check's locks: nearly never, as a mark without a permit is rare */
+        /* with the check's locks: nearly never, as a mark without a permit is rare */
+        covei_os->nap(BETWEEN_LOOKS_NS);
     }
 }
 

@@ -176,10 +176,15 @@ born:
         od;
 
         /* covei_wait_note */
-        atomic { since[id] = clock; clock++ };
+        atomic {
+            since[id] = clock;
+            if
+            :: clock++
 #ifdef TIES
-        if :: clock-- :: true fi;
+            :: true
 #endif
+            fi
+        };
         ADD(registered, id);
         enqueue();
 

@@ -39,7 +39,7 @@ static void test_segment_open_creates_then_opens(void **state)
 static void test_segment_flags_that_do_not_go_together_are_refused(void **state)
 {
     (void)state;
-    static const uint32_t flags[] = {COVE_EXISTING | COVE_EXCLUSIVE, COVE_READONLY | COVE_EXCLUSIVE, 0x40, 0x80000000u};
+    static const uint32_t flags[] = {COVE_EXISTING | COVE_EXCLUSIVE, COVE_READONLY | COVE_EXCLUSIVE, 0x80, 0x80000000u};
     cove_segment *segment = NULL;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         EXPECT(-EINVAL, cove_open(&segment, "t", &(struct cove_options){.flags = flags[i]}));

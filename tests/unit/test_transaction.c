@@ -276,16 +276,6 @@ static void test_transaction_journal_grows(void **state)
     unit_remove("t");
 }
 
-static void test_transaction_save_of_64_mib(void **state)
-{
-    (void)state;
-    cove_segment *segment = unit_open("t");
-    save_and_abort(segment, (size_t)64 << 20, (size_t)64 << 20);
-    save_and_abort(segment, (size_t)64 << 20, (size_t)3 << 20);
-    unit_close(segment);
-    unit_remove("t");
-}
-
 static void test_transaction_without_room_for_the_journal_changes_nothing(void **state)
 {
     (void)state;
@@ -466,7 +456,6 @@ static const struct testing_case tests[] = {
     TEST(test_transaction_lock_in_the_place_of_an_earlier_one_is_freed),
     TEST(test_transaction_save_of_a_struct_with_its_lock_inside),
     TEST(test_transaction_journal_grows),
-    TEST_TIMEOUT(test_transaction_save_of_64_mib, 30),
     TEST(test_transaction_without_room_for_the_journal_changes_nothing),
     TEST(test_transaction_blocks_go_with_it),
     TEST(test_transaction_many_blocks_abort_exactly),

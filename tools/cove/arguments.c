@@ -50,8 +50,8 @@ static int check_count(const struct cli_verb *verb, const struct cli_call *call)
         return CLI_USE;
     }
     if (verb->runs_command && !has_command && call->name_count > verb->most) {
-        cli_say(call->names[verb->most], "the command stands behind '--': cove %s %s -- %s", verb->name,
-                call->names[0], call->names[verb->most]);
+        cli_say(call->names[verb->most], "the command stands behind '--': cove %s %s -- %s", verb->name, call->names[0],
+                call->names[verb->most]);
         return CLI_USE;
     }
     if (verb->most >= 0 && call->name_count > verb->most) {

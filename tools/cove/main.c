@@ -23,8 +23,8 @@ static const struct cli_verb verb_version = {.name = "version",
                                              .run = version};
 
 static const struct cli_verb *const verbs[] = {
-    &cli_write, &cli_read, &cli_cat,    &cli_replace, &cli_create, &cli_ls,       &cli_stat,
-    &cli_rm,    &cli_gc,   &cli_doctor, &cli_demo,    &verb_help,  &verb_version,
+    &cli_write, &cli_read, &cli_lock, &cli_signal, &cli_wait_verb, &cli_count, &cli_cat,   &cli_replace,  &cli_create,
+    &cli_ls,    &cli_stat, &cli_rm,   &cli_gc,     &cli_doctor,    &cli_demo,  &verb_help, &verb_version,
 };
 #define VERB_COUNT (sizeof verbs / sizeof *verbs)
 
@@ -40,8 +40,11 @@ static void overview(FILE *out)
 {
     fprintf(out, "cove - memory that the processes of this machine share, and that no kill can break\n\n"
                  "usage: cove VERB NAME... [OPTIONS]\n\n");
-    for (size_t i = 0; i < VERB_COUNT; i++)
-        fprintf(out, "  %-8s %-24s %s\n", verbs[i]->name, verbs[i]->arguments, verbs[i]->summary);
+    for (size_t i = 0; i < VERB_COUNT; i++) {
+        char words[64];
+        (void)snprintf(words, sizeof words, "%s%s", verbs[i]->arguments, verbs[i]->runs_command ? " -- COMMAND" : "");
+        fprintf(out, "  %-8s %-26s %s\n", verbs[i]->name, words, verbs[i]->summary);
+    }
     fprintf(out, "\nA NAME is SEGMENT or SEGMENT/OBJECT. Segments live in %s; 'cove help names' shows where else.\n",
             cove_directory());
     fprintf(out, "Try: tar c DIR | cove write robot/backup & cove read robot/backup | tar t\n"
@@ -117,6 +120,8 @@ static int run_verb(const struct cli_verb *verb, int argc, const char **argv)
     int status = cli_parse(verb, argc, argv, &call);
     if (status < 0)
         status = verb->run(&call);
+    else if (status != CLI_DONE && verb->runs_command)
+        status = CLI_RUN_FAILED; /* any other would be taken for the command's own */
     cli_parse_done();
     return cli_flush(status);
 }

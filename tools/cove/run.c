@@ -222,6 +222,5 @@ int run_command(const char *about, char *const *command, bool *go_on)
     int status = supervise(&run);
     *go_on = others_live(&run);
     (void)close(run.life);
-    give_signals_back(&run);
-    return status;
+    return status; /* and what came too late for the command is not to keep us from giving the lock back */
 }

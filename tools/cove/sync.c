@@ -15,14 +15,14 @@
 
 /* ---- types ---- */
 
-#define OPENER(noun)                                                                                                   \
-    static int open_##noun(void **address, cove_segment *segment, const char *object,                                  \
-                           const struct cove_sync_options *options)                                                    \
-    {                                                                                                                  \
-        cove_##noun *opened = NULL;                                                                                    \
-        int result = cove_##noun##_open_in(&opened, segment, object, options);                                         \
-        *address = opened;                                                                                             \
-        return result;                                                                                                 \
+#define OPENER(noun)                                                                  \
+    static int open_##noun(void **address, cove_segment *segment, const char *object, \
+                           const struct cove_sync_options *options)                   \
+    {                                                                                 \
+        cove_##noun *opened = NULL;                                                   \
+        int result = cove_##noun##_open_in(&opened, segment, object, options);        \
+        *address = opened;                                                            \
+        return result;                                                                \
     }
 
 OPENER(mutex)
@@ -38,10 +38,14 @@ static const struct {
     const char *name;
     int (*open_in)(void **address, cove_segment *segment, const char *object, const struct cove_sync_options *options);
 } types[SYNC_TYPE_COUNT] = {
-    [SYNC_MUTEX] = {"mutex", open_mutex},         [SYNC_RWLOCK] = {"rwlock", open_rwlock},
-    [SYNC_SEMAPHORE] = {"semaphore", open_semaphore}, [SYNC_EVENT] = {"event", open_event},
-    [SYNC_CONDITION] = {"condition", open_condition}, [SYNC_BARRIER] = {"barrier", open_barrier},
-    [SYNC_ONCE] = {"once", open_once},            [SYNC_COUNTER] = {"counter", open_counter},
+    [SYNC_MUTEX] = {"mutex", open_mutex},
+    [SYNC_RWLOCK] = {"rwlock", open_rwlock},
+    [SYNC_SEMAPHORE] = {"semaphore", open_semaphore},
+    [SYNC_EVENT] = {"event", open_event},
+    [SYNC_CONDITION] = {"condition", open_condition},
+    [SYNC_BARRIER] = {"barrier", open_barrier},
+    [SYNC_ONCE] = {"once", open_once},
+    [SYNC_COUNTER] = {"counter", open_counter},
 };
 
 const char *sync_type_name(enum sync_type type)
