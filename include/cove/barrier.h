@@ -4,7 +4,7 @@
  *
  * A thread becomes a party by its first wait and stays one until cove_barrier_leave, cove_close or its end. A party
  * that dies, or whose thread ends, between or inside rounds, breaks the barrier: each other party is told COVE_EPEER
- * once, instead of waiting for ever. cove_barrier_reset makes it whole again; a newcomer can take the dead one's place.
+ * once, instead of waiting for ever, and so is who comes before it is whole again. cove_barrier_reset makes it whole again; a newcomer can take the dead one's place.
  * Where all parties are gone the next to come finds it whole. */
 #ifndef COVE_BARRIER_H
 #define COVE_BARRIER_H
@@ -42,7 +42,7 @@ int cove_barrier_open_in(cove_barrier **barrier, cove_segment *segment, const ch
 /* Undo one cove_barrier_open: closes the segment behind it, once. Returns as cove_close. NULL is allowed. */
 COVE_API int cove_barrier_close(cove_barrier *barrier);
 
-/* Wait until `parties` threads have come; all give the same number.
+/* Wait until `parties` threads have come; all give the same number, which the first to come fixes for good.
  * Returns 0, or COVE_LEADER to exactly one of the round; COVE_EPEER (a party died: nobody of this round goes on as if
  * all had come; all call cove_barrier_reset and come again); -ETIMEDOUT and -EINTR (cove_interrupt): this thread has
  * not come, and may come again; -EINVAL (another number of parties, or 0); -ENOLCK. COVE_NOWAIT: -EBUSY, unless this is

@@ -1,4 +1,5 @@
-/* cove/revision.h - reading without a lock: a number that tells whether what was read is of one moment. Plain data; all zero is ready.
+/* cove/revision.h - reading without a lock: a number that tells whether what was read is of one moment: plain data; all
+ * zero is ready.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  *     struct arm { cove_mutex lock; cove_revision revision; double angle, speed; };   // the lock guards the rest

@@ -63,7 +63,8 @@ COVE_API int cove_stream_abandon(cove_stream *stream);
 /* Copy `size_bytes` bytes into the stream, waiting for room as long as `timeout_ns`.
  * Returns how many went in: all, unless time ran out or the reader went (then fewer; the next call tells why). If
  * none:
- * -EAGAIN (COVE_NOWAIT), -ETIMEDOUT, -EPIPE (the reader closed), COVE_EPEER (it died), -EPERM (not the writer),
+ * -EAGAIN (COVE_NOWAIT), -ETIMEDOUT, -EINTR (cove_interrupt), -EPIPE (the reader closed), COVE_EPEER (it died),
+ * -EPERM (not the writer),
  * COVE_EFORKED. */
 COVE_API int64_t cove_stream_write(cove_stream *stream, const void *data, size_t size_bytes, int64_t timeout_ns);
 
@@ -77,6 +78,7 @@ COVE_API int64_t cove_stream_write_many(cove_stream *stream, const void *data, s
 /* Copy out up to `size_bytes` bytes: waits until there is at least one, then takes what is there, though
  * little more than a quarter of the capacity in one call.
  * Returns the number of bytes, 0 at the end of the stream (the writer closed), -EAGAIN (COVE_NOWAIT), -ETIMEDOUT,
+ * -EINTR (cove_interrupt),
  * COVE_EPEER (the writer died; all that it committed was read), COVE_ECORRUPT, -EPERM (not the reader), COVE_EFORKED.
  * */
 COVE_API int64_t cove_stream_read(cove_stream *stream, void *data, size_t size_bytes, int64_t timeout_ns);

@@ -295,11 +295,31 @@ static int write_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t ti
     return result < 0 ? result : taken;
 }
 
-int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+static COVEI_COLD int lock_slowly(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
 {
     struct covei_call call = {.waits = &rwlock->waits, .longest_us = &rwlock->longest_us};
     int result = covei_call_begin(&call, segment, rwlock, sizeof *rwlock, "rwlock");
     return result < 0 ? result : covei_call_end(&call, write_slowly(call.lane, rwlock, timeout_ns));
+}
+
+/* Where nobody has it and nobody reads, and this thread reads under no lock. */
+int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    if (covei_cached(segment)) {
+        uint64_t offset = covei_offset(segment, rwlock);
+        struct covei_lane_shm *shm = covei_thread.shm;
+        /* relaxed: written by this thread alone. */
+        if (COVEI_LIKELY(covei_word_inside(segment, offset) && covei_word_inside(segment, offset + 16)) &&
+            atomic_load_explicit(&shm->marks, memory_order_relaxed) == 0 &&
+            covei_lock_try(shm, covei_thread.id, offset, word_of(rwlock))) {
+            atomic_thread_fence(memory_order_seq_cst); /* I1 */
+            if (COVEI_LIKELY(covei_marks_count(segment, COVEI_HELD(COVEI_HELD_SHARED, offset),
+                                               (uint32_t)covei_thread.id - 1, NULL) == 0))
+                return 0;
+            covei_lock_release(shm, covei_thread.id, offset, word_of(rwlock));
+        }
+    }
+    return lock_slowly(segment, rwlock, timeout_ns);
 }
 
 /* ---- unlocking */
@@ -337,6 +357,10 @@ int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
                          !has_saved(shm))) {
             covei_mark_clear(covei_thread.lane, 0); /* edge R */
             tell_writer(drain_of(rwlock));
+            return 0;
+        }
+        if (COVEI_LIKELY(held == offset && !has_saved(shm))) {
+            covei_lock_release(shm, covei_thread.id, offset, word_of(rwlock)); /* edge U */
             return 0;
         }
     }

@@ -52,8 +52,9 @@ struct settings {
     size_t point, recovery_point;
 };
 
-static const struct scenario *const all_scenarios[] = {ops_segment, ops_region, ops_durable, ops_lock,
-                                                       ops_heap,    ops_object, ops_stream};
+static const struct scenario *const all_scenarios[] = {
+    ops_segment,   ops_region, ops_durable,   ops_lock,    ops_heap, ops_object,  ops_stream,   ops_fair, ops_rwlock,
+    ops_semaphore, ops_event,  ops_condition, ops_barrier, ops_once, ops_counter, ops_revision, ops_named};
 static struct settings settings = {.seconds = 60, .point = NOT_KILLED, .recovery_point = NOT_KILLED};
 static const char *directory;
 
@@ -273,7 +274,7 @@ static int wanted(const struct scenario *scenario, int recovery)
            (settings.only == NULL || settings.recovery_only);
 }
 
-enum { MOST_SCENARIOS = 128 };
+enum { MOST_SCENARIOS = 256 };
 
 static size_t collect_wanted(const struct scenario **wanted_ones, int recovery)
 {

@@ -126,7 +126,8 @@ static void produce_instead(struct stage *stage, int64_t count)
     if (hall->ready == 0 && number[CONSUMED] == 0)
         missing = hall->ready = count;
     number[INSTEAD] = (uint64_t)missing;
-    if (missing != 0 || got == COVE_RECOVERED || (stage->scenario->operate == operate_signal_late && !stage->ledger->acknowledged))
+    if (missing != 0 || got == COVE_RECOVERED ||
+        (stage->scenario->operate == operate_signal_late && !stage->ledger->acknowledged))
         broadcast(stage);
     leave(stage);
 }

@@ -267,7 +267,7 @@ static void verify_transaction(struct stage *stage)
         finding(stage, VERDICT_LOST, "an acknowledged change is undone");
 }
 
-#define THREE_WAIT                                                                                             \
+#define THREE_WAIT \
     .traits = IN_HALL | SLEEP_FIRST, .sleep = sleep_first, .second_part = SECOND_BEHIND, .second = sleep_two
 
 const struct scenario ops_fair[] = {

@@ -9,9 +9,6 @@
 
 enum { BLOCK_BYTES = 300, MADE = 7 };
 
-/* Written in ledger->number. */
-enum { SLEEPER_DID };
-
 /* ---- what is done once ---------------------------------------------------------------------------------------- */
 
 static int make(void *context)
@@ -146,12 +143,18 @@ static void second_come(struct stage *stage)
     come(stage, make);
 }
 
+/* None of those who came did it: the victim had. */
+static int nobody_did(const struct ledger *ledger)
+{
+    return ledger->result[ROLE_SLEEPER] == 0 && ledger->result[ROLE_SECOND] == 0;
+}
+
 static void verify_made(struct stage *stage)
 {
     struct hall *hall = stage->hall;
     const struct ledger *ledger = stage->ledger;
     must(stage, call(stage, make) == 0, "it is done");
-    if (ledger->acknowledged && (ledger->result[ROLE_SLEEPER] != 0 || ledger->result[ROLE_SECOND] != 0))
+    if (ledger->acknowledged && !nobody_did(ledger))
         finding(stage, VERDICT_LOST, "it was done, and was done again");
     if (ledger->result[ROLE_SLEEPER] != 0 && ledger->result[ROLE_SECOND] != 0)
         finding(stage, VERDICT_CORRUPT, "it was done twice");
@@ -170,7 +173,7 @@ static void verify_unsaved(struct stage *stage)
 
 static void verify_failed(struct stage *stage)
 {
-    if (stage->ledger->result[ROLE_SLEEPER] == 0)
+    if (nobody_did(stage->ledger))
         finding(stage, VERDICT_CORRUPT, "it failed, and is said to be done");
     stage->ledger->acknowledged = 0; /* nobody was told that it is done */
     verify_made(stage);
@@ -180,9 +183,9 @@ static void verify_failed(struct stage *stage)
 static void verify_transaction(struct stage *stage)
 {
     int64_t done = stage->hall->goods.left;
-    if (done != (stage->ledger->result[ROLE_SLEEPER] == 0 ? 2 : 0))
-        finding(stage, VERDICT_CORRUPT, "the transaction is at %lld of 2, and who came was told %lld", (long long)done,
-                (long long)stage->ledger->result[ROLE_SLEEPER]);
+    if (done != (nobody_did(stage->ledger) ? 2 : 0))
+        finding(stage, VERDICT_CORRUPT, "the transaction is at %lld of 2, and who came was told that it was %sdone",
+                (long long)done, nobody_did(stage->ledger) ? "" : "not ");
     verify_made(stage);
 }
 
@@ -219,7 +222,8 @@ static void verify_joined(struct stage *stage)
     struct hall *hall = stage->hall;
     int64_t goods = hall->goods.left;
     if ((stage->ledger->acknowledged && goods != 2) || (goods != 0 && goods != 2))
-        finding(stage, goods == 0 ? VERDICT_LOST : VERDICT_CORRUPT, "the transaction is at %lld of 2", (long long)goods);
+        finding(stage, goods == 0 ? VERDICT_LOST : VERDICT_CORRUPT, "the transaction is at %lld of 2",
+                (long long)goods);
     if (hall->seen.left != 0 || hall->once.done != 0)
         finding(stage, VERDICT_CORRUPT, "what failed stands");
     const void *memory = cove_at(stage->segment, hall->block, BLOCK_BYTES);

@@ -2,8 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "sync.h"
 
-#define MOST_LINES 64 /* of cove/sync.h */
-
 static struct sync_given given;
 static char *lines;
 
@@ -52,7 +50,7 @@ static int run(const struct cli_call *call)
     char sign = '\0';
     int64_t number = 0, now = 0;
     if ((call->name_count > 1 && !read_change(call->names[1], &sign, &number)) ||
-        (lines && !cli_count_of("--lines", lines, 1, MOST_LINES, &of_new.lines)))
+        (lines && !cli_count_of("--lines", lines, 1, SYNC_MOST_LINES, &of_new.lines)))
         return CLI_USE;
     if (sign == '=')
         of_new.value = number; /* a new one has it from its first moment */

@@ -94,7 +94,7 @@ static int run_with(struct sync_thing *lock, int64_t timeout_ns, char *const *co
         return status;
     }
     if (result == COVE_RECOVERED)
-        cli_say(lock->name, "the holder before died with it, in the middle of what it was doing");
+        cli_say(lock->name, "the holder before died without giving it back; what it was doing may be half done");
     if (cli_stopped()) {
         (void)give_back(lock);
         sync_heed_signal(lock);

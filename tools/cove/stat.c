@@ -80,14 +80,18 @@ static void print_objects(const struct cove_object_info *objects, int64_t count)
 
 static void print_object(const char *name, const struct cove_object_info *info)
 {
-    char key[64], value[136], clean[64];
+    char key[64], value[136], clean_key[64], clean[136], size[16];
     const char *figures = info->figures;
-    printf("%s\n", name);
-    cli_line_text("type", info->type);
-    printf("  %-12s %u\n", "version", info->version);
-    cli_line_size("size", info->size_bytes);
+    int width = 12;
     while (cli_figure(&figures, key, value))
-        cli_line_text(cli_clean(clean, sizeof clean, key), value);
+        width = (int)strlen(key) > width ? (int)strlen(key) : width;
+    printf("%s\n", name);
+    printf("  %-*s %s\n", width, "type", cli_clean(clean, sizeof clean, info->type));
+    printf("  %-*s %u\n", width, "version", info->version);
+    printf("  %-*s %s (%" PRIu64 " bytes)\n", width, "size", cli_show_size(size, info->size_bytes), info->size_bytes);
+    for (figures = info->figures; cli_figure(&figures, key, value);)
+        printf("  %-*s %s\n", width, cli_clean(clean_key, sizeof clean_key, key),
+               cli_clean(clean, sizeof clean, value));
 }
 
 /* ---- the same as JSON ---- */

@@ -25,6 +25,8 @@ enum sync_type sync_type_of(const char *name); /* SYNC_OTHER */
 int sync_open_in(enum sync_type type, void **address, cove_segment *segment, const char *object,
                  const struct cove_sync_options *options);
 
+#define SYNC_MOST_LINES 64 /* of a counter: cove/sync.h */
+
 /* Options that all these verbs have. Targets of popt, so plain ints and strings. */
 struct sync_given {
     char *timeout;

@@ -1,0 +1,67 @@
+/* waiting.h - what the tests of waits share: who waits, and sleeps that nothing but a wake-up ends.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT */
+#ifndef WAITING_H
+#define WAITING_H
+
+#include "unit.h"
+
+#include "sync/sync.h"
+
+/* How many lanes say that they wait for the thing. They may not be asleep yet. */
+static inline uint32_t waiting_for(cove_segment *segment, const void *thing)
+{
+    return covei_waiters(segment, covei_offset(segment, thing));
+}
+
+static inline int waiting_park(void *word, uint32_t expected, int64_t timeout_ns)
+{
+    (void)timeout_ns;
+    return covei_os_native.park(word, expected, 1000 * UNIT_S);
+}
+
+static inline int waiting_park_any(const struct covei_park *parks, uint32_t count, int64_t timeout_ns)
+{
+    (void)timeout_ns;
+    return covei_os_native.park_any(parks, count, 1000 * UNIT_S);
+}
+
+/* From now on sleeps of this process, and of those that it forks, have no slices: a wake-up that is lost is a test that
+ * never ends. For waits without a timeout, and where nobody is killed. */
+static inline void waiting_without_slices(void)
+{
+    static struct covei_os os;
+    os = covei_os_native;
+    os.park = waiting_park;
+    os.park_any = waiting_park_any;
+    covei_os = &os;
+}
+
+static inline int waiting_wakes_nobody(void *word, int32_t count)
+{
+    (void)word;
+    (void)count;
+    return 0;
+}
+
+/* From now on this process wakes nobody: as if it were killed before each wake. */
+static inline void waiting_without_wakes(void)
+{
+    static struct covei_os os;
+    os = *covei_os;
+    os.wake = waiting_wakes_nobody;
+    covei_os = &os;
+}
+
+/* A result of a call that may run in signal handlers: errors come without a sentence, and leave the last one alone. */
+#define EXPECT_LIGHT(expected, call)                                                                 \
+    do {                                                                                             \
+        char before_[COVEI_ERROR_BYTES], after_[COVEI_ERROR_BYTES];                                  \
+        covei_error_save(before_);                                                                   \
+        int result_ = (call);                                                                        \
+        covei_error_save(after_);                                                                    \
+        if (result_ != (expected))                                                                   \
+            fail_msg("%s: %d (%s), not %d", #call, result_, cove_errname(result_), (int)(expected)); \
+        assert_string_equal(before_, after_);                                                        \
+    } while (0)
+
+#endif
