@@ -24,7 +24,12 @@ struct settings {
     unsigned large_kills; /* of a process with 1 GiB resident */
     unsigned member_count; /* others attached while attaching is timed */
     char segment[64]; /* the one segment name that this run uses; main.c removes it after each row */
+    char directory[64]; /* for files of the peers; main.c empties it after each row */
 };
+
+/* What ftok is told beside a file in settings->directory: main.c removes System V objects that have such a key. (Qt's
+ * choice, so that its own are found too.) */
+#define KEY_OF_FILE 'Q'
 
 /* ---- clock and figures: measure.c ---- */
 
@@ -61,6 +66,10 @@ unsigned reap_all(void);
 void *shared_memory(size_t size_bytes);
 /* Involuntary context switches of this thread so far: a block in which there was one is not counted. */
 long preemptions(void);
+/* For how long this process, of one thread, has waited for a CPU so far; 0 where the kernel does not say. */
+uint64_t runnable_ns(void);
+/* Does the process sleep, waiting for something? */
+bool is_asleep(pid_t pid);
 /* Sleep; what "idle" means in the rows about sleeping processes. */
 void idle_ns(uint64_t duration_ns);
 /* Stop this row: a sentence on stderr, and an exit status that main.c counts as a failed check. */
@@ -84,6 +93,12 @@ void futex_wake(_Atomic uint32_t *word);
 uint32_t await_change(_Atomic uint32_t *word, uint32_t old);
 void signal_store(_Atomic uint32_t *word, uint32_t value);
 
+/* ---- what peers leave in the system: names.c ---- */
+
+void names_begin(struct settings *settings); /* makes settings->directory */
+void names_clear(const struct settings *settings);
+void names_end(const struct settings *settings);
+
 /* ---- reports: report.c ---- */
 
 enum role { ROLE_LIMIT, ROLE_COVE, ROLE_VARIANT, ROLE_PEER, ROLE_GAUGE };
@@ -96,11 +111,22 @@ struct figure {
     double p10, p50, p90, p99, max;
     uint32_t samples;
     uint32_t disturbed; /* blocks left out, since a process was preempted in them */
+    struct extra {
+        const char *is; /* "fairness"; NULL: no more of them */
+        double value;
+    } extra[2];
 };
 
 enum goal_kind { GOAL_NONE, GOAL_RATIO_AT_MOST, GOAL_RATIO_AT_LEAST, GOAL_VALUE_AT_MOST };
 
-enum { FIGURES_MAX = 12 };
+/* One more goal of a row: each has to be reached. */
+struct aim {
+    const char *what; /* "x pthread robust", "fairness"; NULL: no more of them */
+    bool at_least; /* or at most */
+    double wanted, reached;
+};
+
+enum { FIGURES_MAX = 24, AIMS_MAX = 3 };
 
 struct report {
     const char *row;
@@ -115,14 +141,22 @@ struct report {
     double gauge_ns; /* the line's way there and back in this row; 0: not measured */
     bool gauge_mixed; /* the machine changed its state during the row */
     bool failed;
+    struct aim aims[AIMS_MAX];
     uint32_t figure_count;
     struct figure figures[FIGURES_MAX];
-    char note[160];
+    char note[200];
+    char missing[1000]; /* peers that are not there, each with the reason */
 };
 
 /* Add a contestant's figure from its samples; the series is sorted. `value_at` is the quantile that is compared. */
 struct figure *report_add(struct report *report, const char *name, enum role role, struct series *series,
                           double value_at);
+/* The figure gets one more number beside its value. */
+void figure_extra(struct figure *figure, const char *is, double value);
+/* A number of a figure, by names: its value (`extra` NULL) or an extra; 0 where there is none. */
+double report_value(const struct report *report, const char *name, const char *extra);
+void report_aim(struct report *report, const char *what, bool at_least, double wanted, double reached);
+void report_missing(struct report *report, const char *name, const char *why);
 /* Add to the note. */
 void report_note(struct report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void report_head(const struct settings *settings);
@@ -134,8 +168,14 @@ typedef void row_run(const struct settings *settings, struct report *report);
 
 row_run row_roundtrip_spin, row_roundtrip_adaptive, row_message_single, row_message_batch, row_bulk;
 row_run row_asleep_two, row_asleep_one;
-row_run row_mutex, row_transaction, row_alloc_pair, row_alloc_mixed;
+row_run row_mutex, row_mutex_2, row_mutex_8, row_rwlock, row_rwlock_write, row_rwlock_8, row_rwlock_mixed;
+row_run row_semaphore, row_semaphore_2, row_semaphore_8, row_counter, row_counter_2, row_counter_8;
+row_run row_barrier_2, row_barrier_8, row_bank, row_bank_8;
+row_run row_event, row_event_asleep, row_condition, row_condition_asleep;
+row_run row_transaction, row_alloc_pair, row_alloc_mixed;
 row_run row_attach_alone, row_attach_crowd, row_grow;
 row_run row_kill_mutex, row_kill_mutex_large, row_kill_stream;
+row_run row_kill_fair, row_kill_reader, row_kill_writer, row_kill_permit, row_kill_barrier;
+row_run row_idle;
 
 #endif

@@ -120,6 +120,10 @@ extern const struct pattern pattern_asleep; /* an operation: there and back, eac
 
 extern const struct channel_type channel_cove, channel_cove_zero_copy, channel_pipe, channel_unix, channel_mq;
 
+/* A message of 8 bytes and something to wait for beside it, signal.c. */
+extern const struct channel_type signal_cove_event, signal_cove_semaphore, signal_cove_counter, signal_cove_condition;
+extern const struct channel_type signal_sem, signal_cond;
+
 /* The limits, limit.c. */
 extern const struct channel_type limit_memory, limit_futex, limit_buffers;
 extern const struct pattern limit_line_round_trip; /* one word there and back */

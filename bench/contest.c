@@ -198,7 +198,7 @@ static void make_all(struct contest *contest, struct report *report)
 
         one->missing = result < 0;
         if (one->missing)
-            report_note(report, "no %s here (%s)", one->name, strerror(-result));
+            report_missing(report, one->name, strerror(-result));
     }
 }
 

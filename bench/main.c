@@ -30,6 +30,26 @@ static const struct row {
     {"asleep-two-cpus", "64 B there and back, each side asleep, on two CPUs", row_asleep_two},
     {"asleep-one-cpu", "the same on one CPU", row_asleep_one},
     {"mutex", "lock and unlock, uncontended", row_mutex},
+    {"mutex-2", "lock, work, unlock, work: two processes on two CPUs", row_mutex_2},
+    {"mutex-8", "the same, eight processes", row_mutex_8},
+    {"rwlock", "lock to read and unlock, uncontended", row_rwlock},
+    {"rwlock-write", "lock to write and unlock, uncontended", row_rwlock_write},
+    {"rwlock-8", "eight readers on two CPUs", row_rwlock_8},
+    {"rwlock-mixed", "eight that read or, now and then, write", row_rwlock_mixed},
+    {"semaphore", "take the permit and give it back, uncontended", row_semaphore},
+    {"semaphore-2", "the same with work inside and outside, two processes", row_semaphore_2},
+    {"semaphore-8", "the same, eight processes", row_semaphore_8},
+    {"counter", "add to a shared counter, one process", row_counter},
+    {"counter-2", "the same, two processes", row_counter_2},
+    {"counter-8", "the same, eight processes", row_counter_8},
+    {"event", "set and wait, there and back, on two CPUs", row_event},
+    {"event-asleep", "the same, each side asleep", row_event_asleep},
+    {"condition", "signal and wait, there and back, on two CPUs", row_condition},
+    {"condition-asleep", "the same, each side asleep", row_condition_asleep},
+    {"barrier-2", "two processes meet, round after round", row_barrier_2},
+    {"barrier-8", "eight do", row_barrier_8},
+    {"bank", "a transfer: two locks, two saves, commit; one process", row_bank},
+    {"bank-8", "the same, eight processes on eight accounts", row_bank_8},
     {"transaction", "begin, save 64 B, change, commit, under a held lock", row_transaction},
     {"attach-alone", "open a segment that nobody else has open", row_attach_alone},
     {"attach-crowd", "open a segment among many members", row_attach_crowd},
@@ -38,6 +58,12 @@ static const struct row {
     {"alloc-mixed", "replace blocks of mixed sizes", row_alloc_mixed},
     {"kill-mutex", "from kill() of a lock's holder to the next holder", row_kill_mutex},
     {"kill-mutex-1g", "the same, of a holder with 1 GiB resident", row_kill_mutex_large},
+    {"kill-fair", "of a fair mutex's holder", row_kill_fair},
+    {"kill-reader", "of who reads under an rwlock, to who wants to write", row_kill_reader},
+    {"kill-writer", "of who writes under it, to who wants to read", row_kill_writer},
+    {"kill-permit", "of who owns a semaphore's permit", row_kill_permit},
+    {"kill-barrier", "of a party of a barrier", row_kill_barrier},
+    {"idle", "what a process costs that sleeps in a wait", row_idle},
     {"kill-stream", "from kill() of a stream's writer to its reader being told", row_kill_stream},
 };
 
@@ -101,15 +127,17 @@ static void run_row(const struct row *row, const struct settings *settings, stru
     report->failed = status != 0;
     reap_all();
     remove_segment(settings, report);
+    names_clear(settings);
 }
 
 static int usage(FILE *to)
 {
-    fputs("usage: cove-bench [--quick] [--json] [--only ROW]... [--list]\n"
-          "  --quick   about a minute instead of a few\n"
-          "  --json    one object a line\n"
-          "  --only    rows whose name begins with ROW\n"
-          "  --list    the rows\n",
+    fputs("usage: cove-bench [--quick] [--seconds S] [--json] [--only ROW]... [--list]\n"
+          "  --quick    about a minute instead of a few\n"
+          "  --seconds  for each row that is not about single events, about S\n"
+          "  --json     one object a line\n"
+          "  --only     rows whose name begins with ROW\n"
+          "  --list     the rows\n",
           to);
     return to == stderr ? 2 : 0;
 }
@@ -148,11 +176,13 @@ static bool selection_add(struct selection *selection, const char *prefix)
     return false;
 }
 
-static void settle(struct settings *settings, bool quick)
+static void settle(struct settings *settings, bool quick, double seconds)
 {
     *settings = (struct settings){
         .quick = quick,
-        .row_seconds = quick ? 2 : 10,
+        .row_seconds = seconds > 0 ? seconds
+                       : quick     ? 2
+                                   : 10,
         .small_kills = quick ? 100 : 200,
         .large_kills = quick ? 5 : 20,
         .member_count = 999,
@@ -184,6 +214,7 @@ int main(int argc, char **argv)
     struct settings settings;
     struct selection selection = {.count = 0};
     bool quick = false, json = false;
+    double seconds = 0;
 
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--quick") == 0)
@@ -194,12 +225,17 @@ int main(int argc, char **argv)
             return list_rows();
         else if (strcmp(argv[i], "--help") == 0)
             return usage(stdout);
+        else if (strcmp(argv[i], "--seconds") == 0 && i + 1 < argc)
+            seconds = atof(argv[++i]);
         else if (strcmp(argv[i], "--only") != 0 || ++i == argc)
             return usage(stderr);
         else if (!selection_add(&selection, argv[i]))
             return 2;
     }
-    settle(&settings, quick);
+    settle(&settings, quick, seconds);
     catch_signals();
-    return run_rows(&settings, &selection, json);
+    names_begin(&settings);
+    int result = run_rows(&settings, &selection, json);
+    names_end(&settings);
+    return result;
 }

@@ -5,6 +5,7 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -112,6 +113,37 @@ long preemptions(void)
 {
     struct rusage usage;
     return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
+}
+
+uint64_t runnable_ns(void)
+{
+    static int fd = -1;
+    static pid_t owner;
+    char text[96];
+    unsigned long long waited = 0;
+
+    if (owner != getpid()) { /* a child has its own */
+        owner = getpid();
+        fd = open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC);
+    }
+    ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof text - 1, 0);
+    text[n > 0 ? n : 0] = '\0';
+    return sscanf(text, "%*u %llu", &waited) == 1 ? waited : 0;
+}
+
+/* 'S' in /proc/PID/stat: behind the command's name, which may hold anything but ends in the last ')'. */
+bool is_asleep(pid_t pid)
+{
+    char path[40], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        fail_row("the waiter is gone");
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *end = strrchr(text, ')');
+    return end && end[1] == ' ' && end[2] == 'S';
 }
 
 void idle_ns(uint64_t duration_ns)

@@ -15,6 +15,7 @@
 enum { JSON_VERSION = 1 };
 #define FAR_NS 250.0 /* a line there and back: 55 to 120 ns where the cores are near, 440 where they are far */
 #define LEAST_SPREAD 0.005
+#define EXTRAS (sizeof((struct figure *)0)->extra / sizeof(struct extra))
 
 struct figure *report_add(struct report *report, const char *name, enum role role, struct series *series,
                           double value_at)
@@ -32,6 +33,49 @@ struct figure *report_add(struct report *report, const char *name, enum role rol
     figure->p99 = series_quantile(series, 0.99);
     figure->max = series_quantile(series, 1);
     return figure;
+}
+
+void figure_extra(struct figure *figure, const char *is, double value)
+{
+    size_t i = figure->extra[0].is ? 1 : 0;
+    figure->extra[i] = (struct extra){is, value};
+}
+
+static double extra_of(const struct figure *figure, const char *is)
+{
+    for (size_t i = 0; i < EXTRAS && figure->extra[i].is; i++)
+        if (strcmp(figure->extra[i].is, is) == 0)
+            return figure->extra[i].value;
+    return 0;
+}
+
+double report_value(const struct report *report, const char *name, const char *extra)
+{
+    for (uint32_t i = 0; i < report->figure_count; i++)
+        if (strcmp(report->figures[i].name, name) == 0)
+            return extra ? extra_of(&report->figures[i], extra) : report->figures[i].value;
+    return 0;
+}
+
+void report_aim(struct report *report, const char *what, bool at_least, double wanted, double reached)
+{
+    size_t i = 0;
+
+    while (i < AIMS_MAX - 1 && report->aims[i].what)
+        i++;
+    report->aims[i] = (struct aim){what, at_least, wanted, reached};
+}
+
+/* "one, another (why), a third (why else)" */
+void report_missing(struct report *report, const char *name, const char *why)
+{
+    size_t used = strlen(report->missing);
+    char reason[128];
+    int length = snprintf(reason, sizeof reason, " (%s)", why);
+
+    if (length > 0 && used >= (size_t)length && strcmp(report->missing + used - length, reason) == 0)
+        used -= (size_t)length;
+    snprintf(report->missing + used, sizeof report->missing - used, "%s%s%s", used ? ", " : "", name, reason);
 }
 
 void report_note(struct report *report, const char *format, ...)
@@ -72,6 +116,38 @@ static double ratio_to_limit(const struct report *report, const struct figure *f
     return limit && limit->value > 0 && figure ? figure->value / limit->value : 0;
 }
 
+static bool aim_is_reached(const struct aim *aim)
+{
+    return aim->at_least ? aim->reached >= aim->wanted : aim->reached <= aim->wanted;
+}
+
+/* "ok", "above", "below"; NULL where there is none. */
+static const char *verdict_of_aims(const struct report *report)
+{
+    for (size_t i = 0; i < AIMS_MAX && report->aims[i].what; i++)
+        if (!aim_is_reached(&report->aims[i]))
+            return report->aims[i].at_least ? "below" : "above";
+    return report->aims[0].what ? "ok" : NULL;
+}
+
+static const char *verdict_of_goal(const struct report *report)
+{
+    const struct figure *cove = best(report, ROLE_COVE);
+    double ratio = ratio_to_limit(report, cove);
+
+    switch (report->goal_kind) {
+    case GOAL_RATIO_AT_MOST:
+        return ratio == 0 ? "-" : ratio <= report->goal ? "ok" : "above";
+    case GOAL_RATIO_AT_LEAST:
+        return ratio == 0 ? "-" : ratio >= report->goal ? "ok" : "below";
+    case GOAL_VALUE_AT_MOST:
+        return cove->value <= report->goal ? "ok" : "above";
+    case GOAL_NONE:
+        break;
+    }
+    return "-";
+}
+
 static const char *verdict(const struct report *report)
 {
     const struct figure *cove = best(report, ROLE_COVE);
@@ -84,17 +160,8 @@ static const char *verdict(const struct report *report)
         return "-";
     if (report->limit_is_floor && ratio > 0 && ratio < 1 - spread)
         return "void";
-    switch (report->goal_kind) {
-    case GOAL_RATIO_AT_MOST:
-        return ratio == 0 ? "-" : ratio <= report->goal ? "ok" : "above";
-    case GOAL_RATIO_AT_LEAST:
-        return ratio == 0 ? "-" : ratio >= report->goal ? "ok" : "below";
-    case GOAL_VALUE_AT_MOST:
-        return cove->value <= report->goal ? "ok" : "above";
-    case GOAL_NONE:
-        break;
-    }
-    return "-";
+    const char *goal = verdict_of_goal(report), *aims = verdict_of_aims(report);
+    return !aims || (*goal != '-' && strcmp(goal, "ok") != 0) ? goal : aims;
 }
 
 static const char *machine_state(const struct report *report)
@@ -114,7 +181,12 @@ static void print_head(void)
 
 static const char *format_value(char *text, size_t size, double value, const char *unit)
 {
-    snprintf(text, size, value >= 1000 ? "%.0f %s" : value >= 100 ? "%.1f %s" : "%.2f %s", value, unit);
+    snprintf(text, size,
+             value >= 1000  ? "%.0f %s"
+             : value >= 100 ? "%.1f %s"
+             : value >= 0.1 ? "%.2f %s"
+                            : "%.4f %s",
+             value, unit);
     return text;
 }
 
@@ -137,16 +209,40 @@ static const char *format_goal(char *text, size_t size, const struct report *rep
     return text;
 }
 
-/* Below a row: its peers and Cove's other ways, each with its own ratio to the limit. */
-static void print_other(const struct report *report, const struct figure *figure)
+static void print_extra(const struct report *report, const struct figure *figure)
 {
     char value[32];
-    double ratio = ratio_to_limit(report, figure);
 
-    printf("  %-18s %14s %14s", figure->name, format_value(value, sizeof value, figure->value, report->unit), "");
-    if (ratio > 0)
-        printf(" %7.2f", ratio);
+    for (size_t i = 0; i < EXTRAS && figure->extra[i].is; i++)
+        if (strcmp(figure->extra[i].is, "handovers") == 0)
+            printf("  %s handed over", format_value(value, sizeof value, figure->extra[i].value, report->unit));
+        else
+            printf("  %s %.2f", figure->extra[i].is, figure->extra[i].value);
+}
+
+/* Below a row: its peers and Cove's other ways, each with its own ratio to the limit. Where there is more to say of a
+ * figure, the row's own two stand here once more. */
+static void print_other(const struct report *report, const struct figure *figure)
+{
+    char value[32], ratio[16] = "";
+
+    if (!figure->extra[0].is && (figure == best(report, ROLE_LIMIT) || figure == best(report, ROLE_COVE)))
+        return;
+    if (ratio_to_limit(report, figure) > 0)
+        snprintf(ratio, sizeof ratio, "%.2f", ratio_to_limit(report, figure));
+    printf("  %-18s %14s %14s %7s", figure->name, format_value(value, sizeof value, figure->value, report->unit), "",
+           ratio);
+    print_extra(report, figure);
     putchar('\n');
+}
+
+static void print_aims(const struct report *report)
+{
+    for (size_t i = 0; i < AIMS_MAX && report->aims[i].what; i++) {
+        const struct aim *aim = &report->aims[i];
+        printf("  goal: %s %s %g: %.3g, %s\n", aim->what, aim->at_least ? ">=" : "<=", aim->wanted, aim->reached,
+               aim_is_reached(aim) ? "ok" : "missed");
+    }
 }
 
 /* Where single events were timed and not blocks of them, how they spread matters as much as their middle. */
@@ -179,13 +275,16 @@ static void print_table(const struct report *report)
         const struct figure *figure = &report->figures[i];
         if (report->tails)
             print_spread(report, figure);
-        else if (figure != best(report, ROLE_LIMIT) && figure != best(report, ROLE_COVE))
+        else
             print_other(report, figure);
     }
+    print_aims(report);
     if (report->limit_spread > LEAST_SPREAD)
         printf("  (limit twice in turn: %.1f %% apart)\n", report->limit_spread * 100);
     if (report->note[0])
         printf("  (%s)\n", report->note);
+    if (report->missing[0])
+        printf("  missing here: %s\n", report->missing);
     fflush(stdout);
 }
 
@@ -197,17 +296,24 @@ static void print_json(const struct report *report)
 
     printf("{\"version\":%d,\"row\":\"%s\",\"unit\":\"%s\",\"value\":\"%s\",\"verdict\":\"%s\",\"state\":\"%s\","
            "\"line_ns\":%.2f,\"ratio\":%.4f,\"limit_spread\":%.4f,\"goal_kind\":\"%s\",\"goal\":%g,\"note\":\"%s\","
-           "\"figures\":[",
+           "\"missing\":\"%s\",\"aims\":[",
            JSON_VERSION, report->row, report->unit, report->value_is, verdict(report), machine_state(report),
            report->gauge_ns, ratio_to_limit(report, best(report, ROLE_COVE)), report->limit_spread,
-           goals[report->goal_kind], report->goal, report->note);
+           goals[report->goal_kind], report->goal, report->note, report->missing);
+    for (size_t i = 0; i < AIMS_MAX && report->aims[i].what; i++)
+        printf("%s{\"what\":\"%s\",\"kind\":\"%s\",\"goal\":%g,\"reached\":%.4f}", i ? "," : "", report->aims[i].what,
+               report->aims[i].at_least ? "at_least" : "at_most", report->aims[i].wanted, report->aims[i].reached);
+    printf("],\"figures\":[");
     for (uint32_t i = 0; i < report->figure_count; i++) {
         const struct figure *figure = &report->figures[i];
         printf("%s{\"name\":\"%s\",\"role\":\"%s\",\"value\":%.4f,\"ratio\":%.4f,\"p10\":%.4f,\"p50\":%.4f,\"p90\":%."
                "4f,\"p99\":%.4f,"
-               "\"max\":%.4f,\"samples\":%u,\"disturbed\":%u}",
+               "\"max\":%.4f,\"samples\":%u,\"disturbed\":%u",
                i ? "," : "", figure->name, roles[figure->role], figure->value, ratio_to_limit(report, figure),
                figure->p10, figure->p50, figure->p90, figure->p99, figure->max, figure->samples, figure->disturbed);
+        for (size_t k = 0; k < EXTRAS && figure->extra[k].is; k++)
+            printf(",\"%s\":%.4f", figure->extra[k].is, figure->extra[k].value);
+        putchar('}');
     }
     puts("]}");
     fflush(stdout);

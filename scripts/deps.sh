@@ -19,6 +19,7 @@ need()
 
 has() { command -v "$1"; }
 has_header() { echo "#include <$1>" | cc -E -; }
+has_cxx_header() { echo "#include <$1>" | c++ -x c++ -E -; }
 makes_32_bit() { echo 'int main(void) { return 0; }' | gcc -m32 -x c - -o /dev/null; }
 # What only a package database knows; where there is none we believe that it is there, and the build says what is not.
 is_installed() { ! has dpkg-query || dpkg-query -W -f '${Status}' "$1" | grep -q '^install ok installed'; }
@@ -84,7 +85,15 @@ has_cross_compiler() { has aarch64-linux-gnu-gcc || has "aarch64-linux-gnu-gcc-$
 gcc_release() { gcc -dumpversion 2>/dev/null | cut -d. -f1 | grep . || echo 12; }
 has_clang_runtime() { echo 'int main(void) { return 0; }' | clang -fsanitize=address -x c - -o /dev/null; }
 
-need_for_bench() { need_for_demo; }
+# Peers that are libraries: without them the rows say that they are missing.
+need_for_bench()
+{
+    need_for_demo
+    need g++ has g++
+    need libboost-dev has_cxx_header boost/interprocess/sync/named_upgradable_mutex.hpp
+    need qtbase5-dev pkg-config --exists Qt5Core
+}
+
 need_for_coverage() { need_for_test; need gcovr has gcovr; }
 need_for_format() { need clang-format has clang-format; need git has git; }
 

@@ -70,19 +70,20 @@ int covei_outer_reserve(struct covei_lane *lane, uint64_t units);
 bool covei_spare_undone(struct covei_lane *lane, uint64_t offset);
 int covei_settle_lane(struct covei_lane *worker, struct covei_lane_shm *target);
 int covei_settle_row(struct covei_lane *worker, uint32_t row);
-/* The heap's lock, for as long as the worker has patience; refused where the heap reaches beyond what is mapped here. */
+/* The heap's lock, for as long as the worker has patience; refused where the heap reaches beyond what is mapped
+ * here. */
 int covei_settle_lock(struct covei_lane *worker);
-/* Under it: take the records behind unit `from` off `target`'s outer journal, from the newest on, each with its effect
- * in one step. The bytes are what they will be. */
+/* Under it: take the records behind unit `from` off `target`'s outer journal, from the newest on, each with its
+ * effect in one step. The bytes are what they will be. */
 void covei_settle_records(struct covei_lane *worker, struct covei_lane_shm *target, uint64_t from);
 
 /* ---- revision.c */
 
 /* As the public one; the address has been looked at. */
 int covei_revision_change(struct covei_lane *lane, cove_revision *revision);
-/* The record of a revision, the newest of this lane's outer journal, is about to be taken off: make the revision even,
- * unless an older record is about it too. `begins`: where the record begins, in units. Stretches saved before it, with
- * the revision inside, get its new value, as undoing them would take it back otherwise. */
+/* The record of a revision, the newest of this lane's outer journal, is about to be taken off: make the revision
+ * even, unless an older record is about it too. `begins`: where the record begins, in units. Stretches saved
+ * before it, with the revision inside, get its new value, as undoing them would take it back otherwise. */
 void covei_revision_leave(struct covei_lane *lane, const struct covei_entry *entry, uint64_t begins);
 
 /* ---- check.c */

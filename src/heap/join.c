@@ -9,12 +9,13 @@
  *        revision that no older record is about becomes even
  *
  * P1  After 1 the bytes are those of the beginning, whatever records of the part are left: so recovery, which undoes
- *     what is left, and then the rest of the transaction, ends in the bytes of before the transaction (J2). A killed 1
- *     is done again by it, as all records are there.
+ *     what is left, and then the rest of the transaction, ends in the bytes of before the transaction (J2). A killed
+ *     1 is done again by it, as all records are there.
  * P2  A block's memory is free for others once its record is off; no record that is left has bytes in it, since those
  *     are newer than its allocation. (A block that is freed inside the transaction is doomed only.)
- * P3  A revision becomes even when all bytes of the part are back (1), and while its own record is there still: killed
- *     between, it is made odd again, and even (J4, J5). Older records that hold its bytes get its new value first.
+ * P3  A revision becomes even when all bytes of the part are back (1), and while its own record is there still:
+ *     killed between, it is made odd again, and even (J4, J5). Older records that hold its bytes get its new value
+ *     first.
  *
  * Locks stay: they are the transaction's. The heap's lock is taken only where the part has records of blocks. */
 #include "heap/join.h"

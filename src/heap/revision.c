@@ -2,11 +2,11 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * When a revision is odd and when even, edge V, and what a crash leaves: segment/journal.c (J4, J5).
- * V1  A revision that is odd has a record in the journal of the one transaction that made it odd: that has the lock. So
- *     who finds it odd, and his own, need not record it again.
+ * V1  A revision that is odd has a record in the journal of the one transaction that made it odd: that has the lock.
+ *     So who finds it odd, and his own, need not record it again.
  *
- * A reader waits for nobody but a writer in the middle of a change. Where that one is dead nobody may ever come for the
- * lock, so readers look for dead lanes themselves. */
+ * A reader waits for nobody but a writer in the middle of a change. Where that one is dead nobody may ever come
+ * for the lock, so readers look for dead lanes themselves. */
 #include "heap/heap.h"
 
 #include <cove/revision.h>

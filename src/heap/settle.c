@@ -3,9 +3,9 @@
  *
  * In phase UNDONE the blocks that the transaction allocated are freed and the doomed ones spared, in COMMITTED the
  * doomed ones are freed and the allocated ones stay. Each record is taken off the journal in the same step as its
- * effect: a kill leaves it done or to be done, never to be done twice. The lane's own thread does it at the end of its
- * transaction, a recoverer for the dead, in his own name; a part of a transaction that goes on is taken off in the same
- * way (join.c).
+ * effect: a kill leaves it done or to be done, never to be done twice. The lane's own thread does it at the end of
+ * its transaction, a recoverer for the dead, in his own name; a part of a transaction that goes on is taken off in
+ * the same way (join.c).
  *
  * T1  Whoever settles a lane reads its `tails` only under the heap's lock. A settler that dies leaves its own inner
  *     journal, which holds both the heap's words and that lane's `tails`, and the heap's lock; whoever gets the lock

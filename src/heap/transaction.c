@@ -271,8 +271,8 @@ static COVEI_COLD int begin_slowly(cove_segment *segment)
     return result < 0 ? result : covei_begin(lane);
 }
 
-/* Most transactions begin where nothing is left over and at most one lock is held, in the first place. As covei_begin,
- * which takes all others. */
+/* Most transactions begin where nothing is left over and at most one lock is held, in the first place. As
+ * covei_begin, which takes all others. */
 int cove_begin(cove_segment *segment)
 {
     if (covei_cached(segment)) {

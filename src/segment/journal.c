@@ -8,23 +8,24 @@
  * J2  Undo puts bytes back from the newest record to the oldest. Doing all of it again, or going on in the middle,
  *     ends in the same bytes, as nobody else may change them: the locks that guard them are held until it is done.
  * J3  Only bytes that are written solely under a lock of the lane are kept. A lock word that this lane holds may lie
- *     inside such a stretch (a user saves a struct with its lock): undo leaves it as it is. So it does with a revision
- *     that has a record of its own.
+ *     inside such a stretch (a user saves a struct with its lock): undo leaves it as it is. So it does with a
+ *     revision that has a record of its own.
  *
  * Revisions (cove/revision.h) are words that readers without a lock look at: odd while what goes with them changes.
- * They only grow: a reader that met the same even value twice met the same bytes. Their values are never kept; a record
- * says which one it is, and where the record of the one before it is.
- * J4  In phase ACTIVE every recorded revision is odd, save for that of the newest record, which may be about to become
- *     so. It is odd before bytes that go with it are changed (edge V: a fence between the two).
- * J5  It becomes even when all bytes that go with it are what they will stay: in phase COMMITTING or RESTORED, while the
- *     locks are held still. Both can be done again: what is even stays so. And at the end of a joined operation that
- *     failed (heap/join.c), together with its record.
- * Killed in ACTIVE: the walk back meets the newest record first, and makes odd what is not yet; so nothing is put back
- * under an even revision. Bytes saved after a revision's record hold its odd value, which does no harm; in those saved
- * before, the walk leaves it out.
+ * They only grow: a reader that met the same even value twice met the same bytes. Their values are never kept; a
+ * record says which one it is, and where the record of the one before it is.
+ * J4  In phase ACTIVE every recorded revision is odd, save for that of the newest record, which may be about to
+ *     become so. It is odd before bytes that go with it are changed (edge V: a fence between the two).
+ * J5  It becomes even when all bytes that go with it are what they will stay: in phase COMMITTING or RESTORED, while
+ *     the locks are held still. Both can be done again: what is even stays so. And at the end of a joined operation
+ *     that failed (heap/join.c), together with its record.
+ * Killed in ACTIVE: the walk back meets the newest record first, and makes odd what is not yet; so nothing is put
+ * back under an even revision. Bytes saved after a revision's record hold its odd value, which does no harm; in those
+ * saved before, the walk leaves it out.
  * A recoverer that is killed before the phase is stored leaves ACTIVE, and its bytes are put back once more (J2).
- * Edge V: revision odd, fence release, bytes | bytes, fence acquire, revision loaded; and bytes, revision even release |
- * revision loaded acquire, bytes. (H. Boehm, "Can seqlocks get along with programming language memory models?", MSPC 2012.)
+ * Edge V: revision odd, fence release, bytes | bytes, fence acquire, revision loaded; and bytes, revision even
+ * release | revision loaded acquire, bytes. (H. Boehm, "Can seqlocks get along with programming language memory
+ * models?", MSPC 2012.)
  *
  * The inner journal has room for every change that the library makes (asserted). The outer one moves to a larger
  * block of the heap when it is full (src/heap/transaction.c). */

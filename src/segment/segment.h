@@ -275,7 +275,7 @@ void covei_wait_start(struct covei_wait *wait, const struct covei_lane *lane, in
 /* -ETIMEDOUT, -EINTR (with a sentence), or 0: go on. */
 int covei_wait_over(const struct covei_wait *wait, const char *what);
 void covei_watch_add(struct covei_watch *watch, uint32_t lane);
-/* Sleep while *word == expected, at most for a slice: an eighth of the time waited so far, between 1 and 250 ms, so that
+/* Sleep while *word == expected, at most for a slice: an eighth of the time waited so far, between 10 and 250 ms, so that
  * a wake-up that was lost to a kill lengthens no wait by more; 10 ms at most where a death would not wake us. */
 void covei_wait_sleep(struct cove_segment *segment, const struct covei_wait *wait, _Atomic uint32_t *word,
                       uint32_t expected, const struct covei_watch *watch, int64_t most_ns);

@@ -6,15 +6,15 @@
  *
  * A wake-up can be lost: its sender is killed between the store and the wake, or the woken one before it took what it
  * was woken for. The first is told by the sender's sign of life, where he had what was waited for; for the rest sleep
- * goes in slices. A slice is an eighth of the time waited so far: who waits for milliseconds is late by a fraction of
- * one, who waits for hours looks four times a second.
+ * goes in slices. A slice is 10 ms, and an eighth of the time waited so far once that is more: who waits for hours looks
+ * four times a second.
  * Crash: nothing of this is in the segment but what a lane says that it waits for, which recovery clears. */
 #include "segment/segment.h"
 
 #include <cove/sync.h>
 #include <errno.h>
 
-#define SLICE_MIN_NS INT64_C(1000000) /* 1 ms */
+#define SLICE_MIN_NS INT64_C(10000000) /* 10 ms: a nearer timer costs each sleep some microseconds */
 #define SLICE_MAX_NS INT64_C(250000000) /* 250 ms */
 #define SLICE_BLIND_NS INT64_C(10000000) /* 10 ms: where a death would not wake us */
 #define SLICE_DEAF_NS INT64_C(50000000) /* 50 ms: where cove_interrupt would not wake us */

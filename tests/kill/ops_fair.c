@@ -140,6 +140,27 @@ static void second_carol(struct stage *stage)
     wait_for_carol(stage, SERVED_SECOND);
 }
 
+/* The second one waits, and dies: it is the first in the queue, and nobody's turn must end with it. */
+static void wait_in_vain(struct stage *stage)
+{
+    must(stage, cove_mutex_lock(stage->segment, &stage->carol->lock, COVE_FOREVER) < 0, "waiting for what is held");
+}
+
+static void queue_up(struct stage *stage)
+{
+    static struct companion first;
+    first = (struct companion){.stage = stage, .run = wait_in_vain};
+    companion_start(&first);
+}
+
+static void verify_carol(struct stage *stage)
+{
+    verify_order(stage);
+    if (must(stage, cove_mutex_lock(stage->segment, &stage->carol->lock, COVE_NOWAIT) == 0,
+             "a fair lock that nobody holds and nobody waits for"))
+        give(stage, &stage->carol->lock);
+}
+
 /* ---- interrupted ---------------------------------------------------------------------------------------------- */
 
 struct interrupter {
@@ -267,14 +288,14 @@ static void verify_transaction(struct stage *stage)
         finding(stage, VERDICT_LOST, "an acknowledged change is undone");
 }
 
+#define RANGE .least = 1, .most = 1000000
 #define THREE_WAIT \
     .traits = IN_HALL | SLEEP_FIRST, .sleep = sleep_first, .second_part = SECOND_BEHIND, .second = sleep_two
 
 const struct scenario ops_fair[] = {
     {.name = "fair lock",
      .traits = IN_HALL,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .operate = operate_lock,
      .after = unlock_fair,
      .sleep = sleep_first,
@@ -284,8 +305,7 @@ const struct scenario ops_fair[] = {
      .verify = verify_order},
     {.name = "fair unlock",
      .traits = IN_HALL,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .prepare = lock_fair,
      .operate = operate_unlock,
      .sleep = sleep_first,
@@ -293,8 +313,7 @@ const struct scenario ops_fair[] = {
      .verify = verify_order},
     {.name = "fair unlock, one waits",
      .traits = IN_HALL | SLEEP_FIRST,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .prepare = lock_fair,
      .operate = operate_unlock,
      .sleep = sleep_first,
@@ -302,16 +321,14 @@ const struct scenario ops_fair[] = {
      .verify = verify_order},
     {.name = "fair unlock, three wait",
      THREE_WAIT,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .prepare = lock_fair,
      .operate = operate_unlock,
      .sleep_after = not_told_of_recovery,
      .verify = verify_order},
     {.name = "fair unlock, the first of two is stopped",
      .traits = IN_HALL | SLEEP_FIRST,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .prepare = lock_fair,
      .operate = operate_unlock,
      .sleep = sleep_first,
@@ -320,25 +337,37 @@ const struct scenario ops_fair[] = {
      .second = sleep_second},
     {.name = "fair transaction, three wait",
      THREE_WAIT,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .prepare = prepare_transaction,
      .operate = operate_transaction,
      .verify = verify_transaction},
     {.name = "fair lock, timed out, others wait",
      .traits = IN_HALL | SLEEP_FIRST | MIDDLE_HOLDS,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .build = build_fair_carol,
      .operate = operate_timeout,
      .sleep = sleep_carol,
      .second_part = SECOND_AT_POINT,
      .second = second_carol,
-     .verify = verify_order},
+     .verify = verify_carol},
+    {.name = "fair lock, the first in the queue is dead",
+     .traits = IN_HALL | MIDDLE_HOLDS,
+     RANGE,
+     .build = build_fair_carol,
+     .operate = operate_timeout,
+     .sleep = sleep_carol,
+     .second_part = SECOND_DIES,
+     .second_ready = queue_up,
+     .verify = verify_carol},
+    {.name = "fair lock, timed out, nobody else",
+     .traits = IN_HALL,
+     RANGE,
+     .build = build_fair_carol,
+     .operate = operate_timeout,
+     .verify = verify_carol},
     {.name = "fair lock, interrupted",
      .traits = IN_HALL | SLEEP_FIRST | MIDDLE_HOLDS,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .build = build_fair_carol,
      .prepare = prepare_interrupt,
      .operate = operate_interrupted,
@@ -346,32 +375,36 @@ const struct scenario ops_fair[] = {
      .sleep = sleep_carol,
      .second_part = SECOND_AT_POINT,
      .second = second_carol,
-     .verify = verify_order},
+     .verify = verify_carol},
     {.name = "mutex lock, interrupted",
      .traits = IN_HALL | MIDDLE_HOLDS,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .prepare = prepare_interrupt,
      .operate = operate_interrupted,
      .after = after_interrupt,
      .sleep = sleep_carol},
     {.name = "fair lock, its holder dead",
      .traits = IN_HALL,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .operate = operate_lock_of_dead,
      .after = unlock_fair,
      .sleep = sleep_after_two,
-     .second_part = SECOND_DEAD,
+     .second_part = SECOND_DIES,
+     .second_ready = hold_fair},
+    {.name = "fair lock, its holder dead, nobody else",
+     .traits = IN_HALL,
+     RANGE,
+     .operate = operate_lock_of_dead,
+     .after = unlock_fair,
+     .second_part = SECOND_DIES,
      .second_ready = hold_fair},
     {.name = "mutex lock, its holder dead",
      .traits = IN_HALL,
-     .least = 1,
-     .most = 1000000,
+     RANGE,
      .operate = operate_lock_alice_of_dead,
      .after = unlock_alice,
      .sleep = sleep_alice,
-     .second_part = SECOND_DEAD,
+     .second_part = SECOND_DIES,
      .second_ready = hold_alice},
     {0},
 };

@@ -188,23 +188,16 @@ static void close_full(struct stage *stage)
     must(stage, semaphore_kind.close(stage) == 0, "closing it");
 }
 
-/* With a permit in hand, which goes back. */
 static void prepare_open_full(struct stage *stage)
 {
     must(stage, semaphore_kind.open(stage, full_name(stage), &semaphore_kind.options) == COVE_CREATED, "its full name");
-    must(stage, cove_semaphore_acquire(NULL, stage->extra, COVE_NOWAIT) == 0, "a permit");
+    semaphore_kind.use(stage);
 }
 
 static void operate_close_full(struct stage *stage)
 {
     close_full(stage);
     acknowledge(stage, 1);
-}
-
-/* The sleeper opened it in its own segment, and uses all permits. */
-static void verify_full(struct stage *stage)
-{
-    look_semaphore(stage);
 }
 
 #define RANGE .least = 1, .most = 1000000
@@ -220,18 +213,18 @@ const struct scenario ops_named[] = {
     {.name = "once made by name", MADE(once)},
     {.name = "counter made by name", MADE(counter)},
     {.name = "semaphore opened by its full name",
-     .traits = EVERY_POINT | VICTIM_OPENS,
+     .traits = EVERY_POINT | VICTIM_OPENS | BY_CALLS,
      RANGE,
      .operate = operate_open_full,
      .after = close_full,
      .sleep = come_semaphore,
-     .verify = verify_full},
+     .verify = look_semaphore},
     {.name = "semaphore opened by its full name and closed",
      .traits = EVERY_POINT | VICTIM_OPENS,
      RANGE,
      .prepare = prepare_open_full,
      .operate = operate_close_full,
      .sleep = come_semaphore,
-     .verify = verify_full},
+     .verify = look_semaphore},
     {0},
 };

@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { LARGE_BYTES = 24 * 1024 };
+enum { LARGE_BYTES = 16 * 1024 };
 #define LARGE_NAME "large"
 
 struct large {
@@ -53,9 +53,11 @@ static void operate_abort(struct stage *stage)
 /* At two levels, and the same revision again. */
 static void operate_nested(struct stage *stage)
 {
+    struct hall *hall = stage->hall;
     begin(stage);
-    pair_change(stage, &stage->hall->seen, 1);
-    begin(stage);
+    pair_change(stage, &hall->seen, 1);
+    must(stage, cove_begin(stage->segment) == 0, "inner begin");
+    must(stage, cove_revision_change(stage->segment, &hall->revision) == 0, "revision, again");
     pair_change(stage, &stage->hall->seen, 1);
     must(stage, cove_commit(stage->segment) == 0, "inner commit");
     commit(stage);
@@ -256,7 +258,7 @@ const struct scenario ops_revision[] = {
      READERS,
      .verify = verify_blocks},
     {.name = "very large save",
-     .traits = IN_HALL,
+     .traits = IN_HALL | BY_CALLS,
      RANGE,
      .build = build_large,
      .prepare = find_large,
@@ -265,7 +267,7 @@ const struct scenario ops_revision[] = {
      .sleep = sleep_large,
      .verify = verify_large},
     {.name = "very large save, aborted",
-     .traits = IN_HALL,
+     .traits = IN_HALL | BY_CALLS,
      RANGE,
      .build = build_large,
      .prepare = find_large,

@@ -126,7 +126,8 @@ enum second_part {
     SECOND_AT_POINT, /* makes its call when the victim stands at its point, even where the sleeper slept before */
     SECOND_STOPPED, /* makes its call, if any, before the sleeper does, and stands still until the sleeper is done */
     SECOND_AFTER, /* makes its call when the victim is dead */
-    SECOND_DEAD /* is killed when it is ready, before the operation begins */
+    SECOND_DEAD, /* is killed when it is ready, before the victim attaches, which so recovers it */
+    SECOND_DIES /* is killed when the victim is about to begin its operation */
 };
 
 /* Where the trial's segment lies. */

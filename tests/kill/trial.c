@@ -4,7 +4,8 @@
  * The order of play:
  *   1  a copy of the image is put in place; middle, greedy, sleeper and second attach, middle begins its transaction; a
  *      second one that is to be dead is killed
- *   2  the recoverer attaches (where there is one), the victim attaches and comes to the begin mark; both stand still
+ *   2  the recoverer attaches (where there is one), the victim attaches and comes to the begin mark; both stand still; a
+ *      second one that is to die is killed
  *   3  where the sleeper waits for something that the victim's operation ends, it goes to sleep now, and is stopped there: so
  *      that it cannot put itself into the operation's path at another place in each trial
  *   4  the victim is stepped to its point; any other sleeper makes its call now, and waits, or not
@@ -220,6 +221,8 @@ static int lead_victim(struct play *play)
 {
     if (!lead(play, &play->victim, &play->victim_stage, ROLE_VICTIM, victim_run))
         return 0;
+    if (second_part(play) == SECOND_DIES)
+        crew_kill(&play->crew, ROLE_SECOND);
     if (has(play, SLEEP_FIRST)) {
         send_sleepers(play);
         crew_freeze(&play->crew, ROLE_SLEEPER);

@@ -16,30 +16,39 @@
 #define ADD(set, lane) set = set | BIT(lane)
 #define REMOVE(set, lane) set = set & ~BIT(lane)
 
-/* ---- the lock word, which is FAIR */
+/* ---- the lock word, which is FAIR. Of the generation all that matters is which lanes have seen the one that it has. */
 byte owner;
 bit waiters;
 byte fresh;
 
 /* ---- lanes */
-byte registered; /* waits_for is the lock */
+byte registered; /* whose waits_for is the lock */
 byte since[LANES + 1]; /* waits_since */
 byte clock;
-byte given; /* whose turn has been counted up since they read it */
+byte given; /* whose turn has gone up since they read it */
 byte dozing; /* whose turn says TURN_ASLEEP */
 
 /* ---- the kernel */
 byte alive = (1 << (LANES + 1)) - 2;
 byte asleep; /* in a futex wait on their turn */
-byte watch[LANES + 1]; /* whose signs of life they sleep on too */
-byte recoverer[LANES + 1];
-byte settled;
+byte watches[LANES + 1]; /* on whose signs of life they sleep too */
+byte recoverer[LANES + 1]; /* who has the recovery byte of the lane's member */
 
 /* ---- ghosts */
 byte attempts;
-byte inside;
-byte established; /* has registered, and has seen since that it has to wait */
+byte inside; /* who has the lock, in the users' eyes */
+byte established; /* has registered, has looked at the word since, and waits */
 
+#ifdef NEWCOMERS_PASS
+#define NEWCOMER_LOOKS
+#else
+#define NEWCOMER_LOOKS && !seen_waiters
+#endif
+#ifdef FORGETS_OTHERS
+#define KEEPS 0
+#else
+#define KEEPS (queue != NOBODY)
+#endif
 #if CRASHES == 0
 #define FIRST(lane) (lane - 1) /* in whatever order they come, they can be numbered so */
 #else
@@ -52,45 +61,34 @@ inline look()
 }
 inline forget()
 {
-    seen = NOBODY; seen_waiters = 0; REMOVE(fresh, id)
+    seen = NOBODY; seen_waiters = 0; queue = NOBODY; queue_since = 0; REMOVE(fresh, id)
 }
 #define UNCHANGED (owner == seen && waiters == seen_waiters && IN(fresh, id))
 
-#define BEFORE(a, b) (since[a] < since[b] || (since[a] == since[b] && (a) < (b)))
-#ifdef PASS_ANY
-#define MAY_PASS || true
-#else
-#define MAY_PASS || !IN(alive, queue)
-#endif
-#define MAY_BE_LATE(lane) (!IN(alive & established, lane) || lane == id)
+#define PASSED(lane) (lane != id && IN(alive & established, lane) && \
+    !(IN(registered, id) && (since[id] < since[lane] || (since[id] == since[lane] && id < lane))))
 
 inline take_word(flag)
 {
     assert(inside == NOBODY || !IN(alive, inside));
-#ifndef PASS_ANY
-    /* order: nobody who waits already, and could have taken it, is passed */
-    assert(MAY_BE_LATE(1) || (IN(registered, id) && BEFORE(id, 1)));
-    assert(MAY_BE_LATE(2) || (IN(registered, id) && BEFORE(id, 2)));
-    assert(MAY_BE_LATE(3) || (IN(registered, id) && BEFORE(id, 3)));
-#endif
+    assert(!PASSED(1) && !PASSED(2) && !PASSED(3));
     cleared = waiters && !flag;
     owner = id; waiters = flag; inside = id; REMOVE(established, id);
     forget()
 }
 
 #ifdef SLOW_LOOK
-#define LOOK
-#define LOOK_AT_ONE d_step
+#define WHOLE
+#define EACH d_step
 #else
-#define LOOK_AT_ONE
-#define LOOK d_step
+#define WHOLE d_step
+#define EACH
 #endif
-/* look_at_queue: leaves the lane that waits longest in `queue` */
 inline look_at_one(lane, except)
 {
-    LOOK_AT_ONE {
+    EACH {
         if
-        :: lane != except && IN(registered & ~settled, lane) && (queue == NOBODY || since[lane] < queue_since) ->
+        :: lane != except && IN(registered, lane) && (queue == NOBODY || since[lane] < queue_since) ->
             queue = lane; queue_since = since[lane]
         :: else
         fi
@@ -98,7 +96,7 @@ inline look_at_one(lane, except)
 }
 inline look_at_queue(except)
 {
-    LOOK {
+    WHOLE {
         queue = NOBODY; queue_since = 0;
         look_at_one(1, except);
         look_at_one(2, except);
@@ -108,74 +106,45 @@ inline look_at_queue(except)
 #endif
     }
 }
+#define IS_FIRST (queue == NOBODY || since[id] < queue_since || (since[id] == queue_since && id < queue))
 
 inline give_turn(lane)
 {
     d_step { ADD(given, lane); flag = IN(dozing, lane) };
-    if :: flag -> REMOVE(asleep, lane) :: else fi
+    if
+    :: flag -> d_step { REMOVE(asleep, lane); flag = 0 }
+    :: else
+    fi
 }
-
-inline wake_first()
-{
-    atomic { look() };
-    do
-    :: seen == NOBODY && seen_waiters ->
-        look_at_queue(NOBODY);
-        if
-        :: queue != NOBODY -> give_turn(queue); break
-        :: else -> atomic { if :: UNCHANGED -> waiters = 0 :: else fi; look() }
-        fi
-    :: else -> break
-    od;
-    atomic { queue = NOBODY; queue_since = 0; flag = 0; forget() }
-}
-
 inline nudge_one(lane)
 {
-    if :: IN(registered, lane) -> give_turn(lane) :: else fi
-}
-inline wake_all_queued()
-{
-    nudge_one(1);
-    nudge_one(2);
-    nudge_one(3)
-#if LANES > 3
-    ;nudge_one(4)
-#endif
-}
-
-inline enqueue()
-{
-    /* seq_cst fence: registered before this look */
-    waiters = 1
+    if
+    :: IN(registered, lane) -> give_turn(lane)
+    :: else
+    fi
 }
 
 proctype lane(byte id)
 {
     byte seen, queue, queue_since, target;
-    bit seen_waiters, flag, settling, had_waiters, cleared;
+    bit seen_waiters, flag, had_waiters, cleared;
 
 born:
     {
+        atomic { forget() };
         if
         :: attempts == ATTEMPTS -> goto rest
         :: d_step { attempts < ATTEMPTS && attempts >= FIRST(id) -> attempts++ }
-#if CRASHES > 0
-        :: !IN(alive | settled, 1) -> target = 1; settling = 1; goto recover
-#endif
-#if CRASHES > 1
-        :: !IN(alive | settled, 2) -> target = 2; settling = 1; goto recover
-#endif
         fi;
 
-        /* covei_lock_try, spin_take */
+        /* covei_lock_slow, spin_take: try_fair by who is not registered */
         atomic { look() };
         do
-        :: seen == NOBODY && !seen_waiters -> atomic { if :: UNCHANGED -> take_word(0); goto got :: else -> look() fi }
+        :: seen == NOBODY NEWCOMER_LOOKS -> atomic { if :: UNCHANGED -> take_word(seen_waiters); goto got :: else -> look() fi }
         :: else -> break
         od;
 
-        /* covei_wait_note */
+        /* covei_wait_note, enqueue */
         atomic {
             since[id] = clock;
             if
@@ -183,27 +152,27 @@ born:
 #ifdef TIES
             :: true
 #endif
-            fi
+            fi;
         };
         ADD(registered, id);
-        enqueue();
+        waiters = 1;
 
-wait:
-        REMOVE(given, id); /* reads its turn */
+wait: /* wait_and_take */
+        REMOVE(given, id);
         atomic { look() };
-        do
+        do /* try_fair */
         :: seen != NOBODY -> break
+        :: seen == NOBODY && !seen_waiters ->
+            atomic { if :: UNCHANGED -> take_word(0); goto got :: else -> look() fi }
         :: seen == NOBODY && seen_waiters ->
             look_at_queue(id);
             if
-            :: queue == NOBODY -> atomic { if :: UNCHANGED -> take_word(0); goto got :: else -> look() fi }
-            :: queue != NOBODY && (!(queue_since < since[id] || (queue_since == since[id] && queue < id)) MAY_PASS) ->
-                atomic { if :: UNCHANGED -> take_word(1); goto got :: else -> look() fi }
-            :: queue != NOBODY && (queue_since < since[id] || (queue_since == since[id] && queue < id)) -> break
+            :: IS_FIRST || !IN(alive, queue) ->
+                atomic { if :: UNCHANGED -> take_word(KEEPS); goto got :: else -> look() fi }
+            :: !IS_FIRST -> break
             fi
-        :: seen == NOBODY && !seen_waiters -> atomic { if :: UNCHANGED -> take_word(0); goto got :: else -> look() fi }
         od;
-        atomic { ADD(established, id); queue = NOBODY; queue_since = 0 };
+        ADD(established, id);
 #if CRASHES > 0
         if
         :: atomic { seen != NOBODY && !IN(alive, seen) -> target = seen; forget(); goto recover }
@@ -213,75 +182,96 @@ wait:
 #ifdef TIMEOUTS
         if
         :: d_step { REMOVE(registered, id); REMOVE(established, id); forget() };
-            wake_first();
-            goto born
+            goto wake_first /* pass_on */
         :: true
         fi;
 #endif
-#ifdef FIX4
-        if
-        :: seen == NOBODY -> look_at_queue(id); if :: queue != NOBODY -> give_turn(queue) :: else fi
-        :: else
-        fi;
-#endif
+
         /* sleep_fair */
-#if CRASHES > 0
         look_at_queue(id);
-        d_step { watch[id] = BIT(seen) | BIT(queue); queue = NOBODY; queue_since = 0 };
+#if CRASHES > 0
+        watches[id] = BIT(seen) | BIT(queue);
 #endif
-        atomic { forget() };
         if
         :: !waiters ->
-            enqueue();
-#ifdef FIX1
+            waiters = 1;
+#ifndef SLEEPS_AT_ONCE
             goto wait
 #endif
         :: waiters
         fi;
-        atomic { if :: IN(given, id) -> goto wait :: else -> ADD(dozing, id) fi };
-        atomic {
+        if
+        :: seen == NOBODY && queue != NOBODY -> /* see_to_first */
+#if CRASHES > 0
             if
-            :: IN(given, id)
-            :: else -> ADD(asleep, id)
-            fi
-        };
+            :: !IN(alive, queue) && recoverer[queue] == NOBODY -> target = queue; goto recover
+            :: else
+            fi;
+#endif
+            give_turn(queue)
+        :: else
+        fi;
+        atomic { forget(); if :: IN(given, id) -> goto wait :: else -> ADD(dozing, id) fi };
+        d_step { if :: IN(given, id) :: else -> ADD(asleep, id) fi };
         if
         :: !IN(asleep, id)
 #ifndef NO_SLICES
         :: REMOVE(asleep, id)
 #endif
         fi;
-        REMOVE(dozing, id);
-        watch[id] = 0;
+        d_step { REMOVE(dozing, id); watches[id] = 0 };
         goto wait;
 
 got:
 progress_got:
-        atomic { queue = NOBODY; queue_since = 0; seen = 0 };
-#ifdef FIX2
         if
-        :: cleared ->
+#ifndef ONE_LOOK
+        :: cleared -> /* keep_waiters */
+            cleared = 0;
             look_at_queue(id);
-            if :: queue != NOBODY -> waiters = 1 :: else fi;
-            atomic { cleared = 0; queue = NOBODY; queue_since = 0 }
+            if
+            :: queue != NOBODY -> waiters = 1
+            :: else
+            fi
+#endif
         :: else
         fi;
-#endif
-        REMOVE(registered, id); /* covei_wait_done */
+        d_step { queue = NOBODY; queue_since = 0; cleared = 0; REMOVE(registered, id) }; /* covei_wait_done */
 
         /* covei_lock_release, covei_lock_released */
         atomic {
             assert(owner == id && inside == id);
-            had_waiters = waiters; owner = NOBODY; fresh = 0; inside = NOBODY; cleared = 0
+            had_waiters = waiters; owner = NOBODY; fresh = 0; inside = NOBODY
         };
         if
-        :: had_waiters -> had_waiters = 0; wake_first()
+        :: had_waiters -> had_waiters = 0
+        :: else -> goto born
+        fi;
+
+wake_first:
+        atomic { look() };
+wake_again:
+        if
+        :: seen != NOBODY || !seen_waiters -> goto born
         :: else
+        fi;
+        look_at_queue(NOBODY);
+        if
+        :: queue != NOBODY -> give_turn(queue)
+        :: else ->
+            atomic { if :: UNCHANGED -> waiters = 0 :: else -> look(); goto wake_again fi };
+#ifndef ONE_WAKING_LOOK
+            look_at_queue(NOBODY);
+            if
+            :: queue != NOBODY -> give_turn(queue)
+            :: else
+            fi
+#endif
         fi;
         goto born;
 
-recover:
-        atomic { if :: recoverer[target] == NOBODY && !IN(settled, target) -> recoverer[target] = id :: else -> goto recovered_not fi };
+recover: /* covei_recover_locks, free_dead_lane */
+        atomic { forget(); if :: recoverer[target] == NOBODY -> recoverer[target] = id :: else -> goto recovered fi };
         d_step {
             had_waiters = 1;
             if
@@ -291,25 +281,34 @@ recover:
             :: else
             fi
         };
-        if :: had_waiters -> wake_all_queued() :: else fi;
-        if :: settling -> ADD(settled, target) :: else fi;
-        recoverer[target] = NOBODY;
-recovered_not:
-        atomic { had_waiters = 0; flag = 0; target = 0 };
+#ifdef FIRST_OFF
+        REMOVE(registered, target);
+#endif
         if
-        :: settling -> settling = 0; goto born
-        :: else -> goto wait
-        fi
+        :: had_waiters -> /* wake_all_queued */
+            nudge_one(1);
+            nudge_one(2);
+            nudge_one(3)
+#if LANES > 3
+            ;nudge_one(4)
+#endif
+        :: else
+        fi;
+        REMOVE(registered, target);
+        recoverer[target] = NOBODY;
+recovered:
+        atomic { had_waiters = 0; target = 0 };
+        goto wait
     } unless { !IN(alive, id) };
 rest:
-    atomic { seen = 0; queue = 0; queue_since = 0; target = 0; seen_waiters = 0; flag = 0; settling = 0; had_waiters = 0; cleared = 0 };
+    atomic { seen = 0; queue = 0; queue_since = 0; target = 0; seen_waiters = 0; flag = 0; had_waiters = 0; cleared = 0 };
 end_rest:
     false
 }
 
 proctype killer()
 {
-    byte crashes, victim, i;
+    byte crashes, victim;
 end:
     do
     :: crashes < CRASHES ->
@@ -322,15 +321,15 @@ end:
             if
             :: IN(alive, victim) ->
                 crashes++;
-                REMOVE(alive, victim); REMOVE(asleep, victim); REMOVE(fresh, victim);
+                REMOVE(alive, victim); REMOVE(asleep, victim); REMOVE(fresh, victim); REMOVE(established, victim);
                 if :: recoverer[1] == victim -> recoverer[1] = NOBODY :: else fi;
                 if :: recoverer[2] == victim -> recoverer[2] = NOBODY :: else fi;
                 if :: recoverer[3] == victim -> recoverer[3] = NOBODY :: else fi;
                 /* the kernel wakes one of those who watch its sign of life */
                 if
-                :: IN(watch[1], victim) && IN(asleep, 1) -> REMOVE(asleep, 1)
-                :: IN(watch[2], victim) && IN(asleep, 2) -> REMOVE(asleep, 2)
-                :: IN(watch[3], victim) && IN(asleep, 3) -> REMOVE(asleep, 3)
+                :: IN(watches[1], victim) && IN(asleep, 1) -> REMOVE(asleep, 1)
+                :: IN(watches[2], victim) && IN(asleep, 2) -> REMOVE(asleep, 2)
+                :: IN(watches[3], victim) && IN(asleep, 3) -> REMOVE(asleep, 3)
                 :: else
                 fi
             :: else

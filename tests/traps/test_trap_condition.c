@@ -4,7 +4,8 @@
 /* ctest: timeout=60 */
 #include "traps_sync.h"
 
-/* Since 2.25 glibc counts who waits, and since 2.41 it no longer waits for them. Others do neither. */
+/* From 2.25 on glibc counts who waits; its conditions were written anew in 2.41. There, and with other libcs, nothing is
+ * asserted of the old way. */
 #if defined(__GLIBC__)
 #include <gnu/libc-version.h>
 #endif
@@ -17,7 +18,7 @@ struct meeting {
     int ready; /* each waiter takes one */
 };
 
-/* Does a killed waiter break this libc's conditions (glibc's bug 21422)? */
+/* Is it known that a killed waiter breaks this libc's conditions (glibc's bug 21422)? */
 static bool libc_counts_waiters(void)
 {
 #if defined(__GLIBC__)

@@ -20,7 +20,7 @@ struct actor {
         void *argument;
         cove_segment *segment; /* the parent's */
         _Atomic int32_t thread_id;
-    } *part; /* in shared memory, as the actor's own stack is not */
+    } * part; /* in shared memory, as the actor's own stack is not */
 };
 
 static inline void *actor_thread(void *argument)

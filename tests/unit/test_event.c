@@ -126,6 +126,32 @@ static void test_event_in_a_segment_that_is_only_read(void **state)
     unit_remove("t");
 }
 
+static void *keep_a_lane(void *argument)
+{
+    struct board *board = open_board(argument);
+    (void)board;
+    testing_reach(2);
+    testing_await(3);
+    return NULL;
+}
+
+static void test_event_in_a_closed_segment(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    cove_event *event = &open_board(segment)->events[0];
+    pthread_t thread = unit_thread(keep_a_lane, segment); /* the handle lingers as long as the thread has a lane */
+    testing_await(2);
+    unit_close(segment);
+    EXPECT_LIGHT(COVE_ECLOSED, cove_event_set(segment, event));
+    EXPECT_LIGHT(COVE_ECLOSED, cove_event_reset(segment, event));
+    EXPECT_LIGHT(COVE_ECLOSED, cove_event_look(segment, event, NULL, NULL));
+    EXPECT(COVE_ECLOSED, cove_event_wait(segment, event, COVE_NOWAIT));
+    testing_reach(3);
+    unit_thread_join(thread);
+    unit_remove("t");
+}
+
 static void use_inherited(void *argument)
 {
     cove_segment *segment = ((void **)argument)[0];
@@ -507,10 +533,22 @@ static void test_event_setter_killed_before_the_wake_is_noticed(void **state)
     finish(segment);
 }
 
+/* What the public header promises of a wake-up that a death took along. */
+static void test_event_sleeps_a_tenth_of_a_second_at_most(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    waiting_measure_slices();
+    EXPECT(-ETIMEDOUT, cove_event_wait(segment, &open_board(segment)->events[0], 1200 * UNIT_MS));
+    assert_in_range(waiting_longest_slice_ns, 10 * UNIT_MS, 100 * UNIT_MS);
+    finish(segment);
+}
+
 static const struct testing_case tests[] = {
     TEST(test_event_results),
     TEST(test_event_wrong_places_are_refused),
     TEST(test_event_in_a_segment_that_is_only_read),
+    TEST(test_event_in_a_closed_segment),
     TEST(test_event_in_a_forked_child),
     TEST(test_event_timeouts_are_kept),
     TEST(test_event_set_wakes_all),
@@ -522,6 +560,7 @@ static const struct testing_case tests[] = {
     TEST(test_event_waits_end_by_interrupt_alone),
     TEST_TIMEOUT(test_event_killed_waiters_harm_nobody, 20),
     TEST(test_event_setter_killed_before_the_wake_is_noticed),
+    TEST(test_event_sleeps_a_tenth_of_a_second_at_most),
 };
 
 int main(void)

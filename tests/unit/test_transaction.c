@@ -1,4 +1,4 @@
-/* test_transaction.c - changes that happen whole or not at all, as long as their process lives; and the locks that go with them.
+/* test_transaction.c - changes that happen whole or not at all, and the locks that go with them.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: valgrind timeout=60 */
 #include "unit.h"

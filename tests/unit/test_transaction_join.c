@@ -1,4 +1,4 @@
-/* test_transaction_join.c - operations that become part of a transaction, and are undone by themselves where they fail.
+/* test_transaction_join.c - operations that become part of a transaction, and are undone by themselves if they fail.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: valgrind timeout=60 */
 #include "unit.h"
@@ -50,7 +50,8 @@ static void set(struct bench *bench, int index, uint64_t value)
     bench->world->values[index] = value;
 }
 
-/* An operation that does everything that there is: changes, takes, gives, grows the journal. Undone it has done nothing. */
+/* An operation that does everything that there is: changes, takes, gives, grows the journal. Undone it has done
+ * nothing. */
 static int operate(struct bench *bench, int result)
 {
     struct world *world = bench->world;
@@ -242,7 +243,8 @@ static void test_join_callback_ends_what_it_began_only(void **state)
     }
 }
 
-/* The user has saved a struct with the revision inside; a failed operation has moved it on since: no undo takes it back. */
+/* The user has saved a struct with the revision inside; a failed operation has moved it on since: no undo takes it
+ * back. */
 static void test_join_that_fails_does_not_let_a_revision_go_back(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* test_transaction_large.c - journals that grow into the heap: large saves, many saves, no room, and all of it back afterwards.
+/* test_transaction_large.c - journals that grow into the heap: large saves, many saves, no room, and all of it back.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: valgrind timeout=90 */
 #include "unit.h"
@@ -121,8 +121,8 @@ static void test_large_thousands_of_small_saves(void **state)
 
 static const struct cove_options small = {.size_bytes = 221184, .max_size_bytes = 221184, .max_members = 2};
 
-/* Fill the journal until there is no room: what was saved and changed can be committed, or undone; what was refused was
- * not saved. */
+/* Fill the journal until there is no room: what was saved and changed can be committed, or undone; what was
+ * refused was not saved. */
 static void run_full(bool commit, size_t piece_bytes)
 {
     struct stretch stretch = open_stretch(&small, 100000);

@@ -1,4 +1,4 @@
-/* test_transaction_locks.c - transactions with several locks of several kinds, of many threads, and of threads that end inside one.
+/* test_transaction_locks.c - transactions with locks of several kinds, many threads, and threads that end inside.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 /* ctest: threads timeout=60 */
 #include "unit.h"

@@ -36,6 +36,24 @@ static inline void waiting_without_slices(void)
     covei_os = &os;
 }
 
+static int64_t waiting_longest_slice_ns;
+
+static inline int waiting_note_slice(const struct covei_park *parks, uint32_t count, int64_t timeout_ns)
+{
+    if (timeout_ns > waiting_longest_slice_ns)
+        waiting_longest_slice_ns = timeout_ns;
+    return covei_os_native.park_any(parks, count, timeout_ns);
+}
+
+/* From now on waiting_longest_slice_ns says how long at most this process would have slept without looking. */
+static inline void waiting_measure_slices(void)
+{
+    static struct covei_os os;
+    os = covei_os_native;
+    os.park_any = waiting_note_slice;
+    covei_os = &os;
+}
+
 static inline int waiting_wakes_nobody(void *word, int32_t count)
 {
     (void)word;

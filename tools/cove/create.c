@@ -195,11 +195,11 @@ static bool segment_options_wasted(const char *name, int opened)
 }
 
 /* The reading end is opened for a moment: an opened and closed writing end would be a stream that has ended. */
-static int make_stream(cove_segment *segment, const char *object, struct cove_stream_options *options)
+static int make_stream(cove_segment *segment, const char *object, struct cove_stream_options *wished)
 {
     cove_stream *stream;
-    options->flags = COVE_EXCLUSIVE;
-    int result = cove_stream_open_in(&stream, segment, object, COVE_READER, options);
+    wished->flags = COVE_EXCLUSIVE;
+    int result = cove_stream_open_in(&stream, segment, object, COVE_READER, wished);
     return result < 0 ? result : cove_stream_close(stream);
 }
 

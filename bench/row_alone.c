@@ -1,15 +1,9 @@
-/* row_lock.c - rows of one process alone: locking, a transaction, taking and giving back memory.
- * SPDX-License-Identifier: Apache-2.0 OR MIT
- *
- * Each operation is an uncontended one, which is what a lock is nearly always asked for. */
+/* row_alone.c - rows of one process alone: a transaction, taking and giving back memory.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "channel.h"
 
 #include <cove.h>
-#include <errno.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { RECORD_BYTES = 64, RECORDS = 16, LIVE_BLOCKS = 10000, SMALLEST = 16, LARGEST = 4096 };
 
@@ -49,101 +43,6 @@ static void run_alone(struct contestant *contestants, size_t count, const struct
     contest_run(&contest, settings, report);
     if (segment && cove_close(segment) < 0)
         fail_row("cove_close: %s", cove_last_error());
-}
-
-/* ---- mutex ---- */
-
-static double lock_cove(struct contestant *self, uint64_t count)
-{
-    int wrong = 0;
-
-    (void)self;
-    while (count--) {
-        wrong |= cove_mutex_lock(segment, &state->lock, COVE_FOREVER);
-        wrong |= cove_mutex_unlock(segment, &state->lock);
-    }
-    if (wrong)
-        fail_row("cove_mutex: %s", cove_last_error());
-    return 0;
-}
-
-/* What the least lock does: a compare-and-exchange that takes it (acquire), an exchange that frees it and tells
- * whether somebody sleeps (release). */
-static double lock_word(struct contestant *self, uint64_t count)
-{
-    _Atomic uint32_t *word = self->state;
-
-    while (count--) {
-        uint32_t expected = 0;
-        if (!atomic_compare_exchange_strong_explicit(word, &expected, 1, memory_order_acquire, memory_order_relaxed))
-            futex_wait(word, expected);
-        if (atomic_exchange_explicit(word, 0, memory_order_release) == 2)
-            futex_wake(word);
-    }
-    return 0;
-}
-
-static double lock_pthread(struct contestant *self, uint64_t count)
-{
-    int wrong = 0;
-
-    while (count--) {
-        wrong |= pthread_mutex_lock(self->state);
-        wrong |= pthread_mutex_unlock(self->state);
-    }
-    if (wrong)
-        fail_row("pthread mutex: %s", strerror(wrong));
-    return 0;
-}
-
-static double lock_semaphore(struct contestant *self, uint64_t count)
-{
-    int wrong = 0;
-
-    while (count--) {
-        wrong |= sem_wait(self->state);
-        wrong |= sem_post(self->state);
-    }
-    if (wrong)
-        fail_row("sem_t: %s", strerror(errno));
-    return 0;
-}
-
-static void init_robust(pthread_mutex_t *mutex)
-{
-    pthread_mutexattr_t attributes;
-
-    if (pthread_mutexattr_init(&attributes) || pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED) ||
-        pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) || pthread_mutex_init(mutex, &attributes))
-        fail_row("no robust pthread mutex");
-}
-
-void row_mutex(const struct settings *settings, struct report *report)
-{
-    static const struct pattern word = {.lead = lock_word}, cove = {.lead = lock_cove},
-                                pthread = {.lead = lock_pthread}, semaphore = {.lead = lock_semaphore};
-    struct peers {
-        _Alignas(64) _Atomic uint32_t word;
-        _Alignas(64) pthread_mutex_t plain;
-        _Alignas(64) pthread_mutex_t robust;
-        _Alignas(64) sem_t semaphore;
-    } *peers = shared_memory(sizeof *peers);
-
-    pthread_mutex_init(&peers->plain, NULL);
-    init_robust(&peers->robust);
-    sem_init(&peers->semaphore, 1, 1);
-    open_shared(settings);
-    struct contestant contestants[] = {
-        {.name = "futex word", .role = ROLE_LIMIT, .pattern = &word, .state = &peers->word},
-        {.name = "cove", .role = ROLE_COVE, .pattern = &cove},
-        {.name = "pthread plain", .role = ROLE_PEER, .pattern = &pthread, .state = &peers->plain},
-        {.name = "pthread robust", .role = ROLE_PEER, .pattern = &pthread, .state = &peers->robust},
-        {.name = "sem_t", .role = ROLE_PEER, .pattern = &semaphore, .state = &peers->semaphore},
-    };
-    report->goal_kind = GOAL_RATIO_AT_MOST;
-    report->goal = 1.25;
-    report->limit_is_floor = true;
-    run_alone(contestants, COUNT_OF(contestants), settings, report);
 }
 
 /* ---- transaction ---- */
