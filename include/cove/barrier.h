@@ -4,7 +4,8 @@
  *
  * A thread becomes a party by its first wait and stays one until cove_barrier_leave, cove_close or its end. A party
  * that dies, or whose thread ends, between or inside rounds, breaks the barrier: each other party is told COVE_EPEER
- * once, instead of waiting for ever, and so is who comes before it is whole again. cove_barrier_reset makes it whole again; a newcomer can take the dead one's place.
+ * once, instead of waiting for ever, and so is who comes before it is whole again. cove_barrier_reset makes it whole;
+ * a newcomer can take the dead one's place.
  * Where all parties are gone the next to come finds it whole. */
 #ifndef COVE_BARRIER_H
 #define COVE_BARRIER_H

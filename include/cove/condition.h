@@ -53,7 +53,7 @@ COVE_API int cove_condition_wait(cove_segment *segment, cove_condition *conditio
 
 /* Wake one who waits, or all. Best with the mutex held. Inside a transaction: others see what changed only after the
  * commit, and look then. Returns 0. Crash: done or not; where the death came before the waking, waiters notice within a
- * tenth of a second. */
+ * quarter of a second. */
 COVE_API int cove_condition_signal(cove_segment *segment, cove_condition *condition);
 COVE_API int cove_condition_broadcast(cove_segment *segment, cove_condition *condition);
 

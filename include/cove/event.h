@@ -39,7 +39,7 @@ COVE_API int cove_event_close(cove_event *event);
 
 /* Set it: the version is one more, and all who wait go on. Returns 0, -EINVAL, COVE_EFORKED, COVE_ECLOSED.
  * Async-signal-safe where `segment` is given; it leaves cove_last_error alone. Crash: set or not; where the death came
- * before the waking, waiters notice within a tenth of a second. */
+ * before the waking, waiters notice within a quarter of a second. */
 COVE_API int cove_event_set(cove_segment *segment, cove_event *event);
 
 /* Unset it; the version stays. Returns and safety as cove_event_set. */

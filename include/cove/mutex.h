@@ -24,9 +24,9 @@ typedef struct cove_mutex {
 } cove_mutex;
 
 /* A fair one, as an initialiser: whoever waits longest is next, and nobody passes those who wait. It is a little
- * slower when nobody else wants it, much slower when all do. Stored before anybody else
- * can use the mutex: `thing->lock = (cove_mutex)COVE_MUTEX_FAIR` where the thing is made (inside cove_once_call, say);
- * a named one has the option `fair`. */
+ * slower when nobody else wants it, much slower when all do. Stored before anybody else can use the mutex:
+ * `thing->lock = (cove_mutex)COVE_MUTEX_FAIR` where the thing is made (inside cove_once_call, say); a named one has
+ * the option `fair`. */
 #define COVE_MUTEX_FAIR            \
     {                              \
         UINT64_C(0x20000000), 0, 0 \

@@ -15,8 +15,9 @@
  * this process has open; that costs some nanoseconds more.
  * Timeouts. COVE_NOWAIT (do not wait: -EBUSY), nanoseconds on the monotonic clock (-ETIMEDOUT), or COVE_FOREVER.
  * Signals. A handler that runs does not end a wait. cove_interrupt does: -EINTR.
- * Places. A thread's locks, read locks, owned permits and memberships of barriers take 32 places of the segment's
+ * Places. A thread has 32 in each segment, for its locks, read locks, owned permits and memberships of barriers
  * together (-ENOLCK).
+ * Transactions. What cove_save keeps may hold few of these: transaction.h says which.
  * Every call may return, besides what stands with it: -EINVAL (not an aligned address in the segment's memory),
  * -EPERM (read-only), -EUSERS (more threads than the segment has room for), COVE_EFORKED, COVE_ECLOSED,
  * COVE_ETRUNCATED, COVE_ECORRUPT (somebody wrote over it). cove_last_error says what and what to do.

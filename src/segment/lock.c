@@ -14,8 +14,8 @@
  * Edge U: store by the holder, addition release -> CAS acquire, load by the next.
  *
  * Fair locks. A waiter registers in its lane (waits_since, then waits_for), sets WAITERS, and sleeps on a word of its
- * own (turn). Whoever frees the word wakes the one that is registered longest. A word with WAITERS is taken by nobody
- * who comes, and of those registered by the longest alone.
+ * own (turn). Whoever frees the word wakes the one that is registered longest. While anybody is registered the word is
+ * taken by nobody who comes, and of those registered by the longest alone.
  * F1  Somebody is registered, and has looked at the word since: WAITERS is set. So it is set before the last look,
  *     and who takes the word keeps it where others are registered, and clears it where none are; a registration that
  *     he did not see is followed by setting it again.
@@ -101,7 +101,8 @@ static struct queue look_at_queue(const struct cove_segment *segment, uint64_t o
     for (uint32_t i = 0; i < lanes; i++) {
         if (i == except || atomic_load_explicit(&segment->owners[i], memory_order_relaxed) == 0 ||
             /* acquire: since when was stored before. seq_cst fences of F1 stand in `enqueue` and before the look. */
-            atomic_load_explicit(&segment->lanes[i].waits_for, memory_order_acquire) != offset)
+            atomic_load_explicit(&segment->lanes[i].waits_for, memory_order_acquire) != offset ||
+            covei_lane_died(&segment->lanes[i])) /* whatever recovery has not come to yet */
             continue;
         int64_t since = atomic_load_explicit(&segment->lanes[i].waits_since, memory_order_relaxed);
         if (queue.first == COVEI_NO_LANE || since < queue.first_since)
@@ -329,10 +330,10 @@ static bool try_fair(struct attempt *attempt, bool pass)
     while ((attempt->old & COVEI_LOCK_OWNER) == 0) {
         uint64_t next = (attempt->old & ~(COVEI_LOCK_RECOVERED | COVEI_LOCK_WAITERS)) | lane->id;
         if (attempt->old & COVEI_LOCK_WAITERS) {
-            if (!attempt->queued)
-                return false;
             struct queue queue = look_at_queue(lane->segment, covei_offset(lane->segment, attempt->word), lane->id - 1);
             if (queue.first != COVEI_NO_LANE) {
+                if (!attempt->queued)
+                    return false;
                 int64_t since = atomic_load_explicit(&lane->shm->waits_since, memory_order_relaxed);
                 if (!pass && (queue.first_since < since || (queue.first_since == since && queue.first < lane->id - 1)))
                     return false;
@@ -570,7 +571,10 @@ static int take_slowly(struct attempt *attempt, int64_t timeout_ns)
     if ((attempt->old & COVEI_LOCK_OWNER) == lane->id)
         return covei_error(-EDEADLK, "%s: this thread holds the lock already", lane->segment->name);
     if (timeout_ns <= 0) {
-        if (covei_recover_locks(lane, owner_of(attempt->old))) {
+        uint32_t before = owner_of(attempt->old); /* who stands before us: the holder, or the first in a queue */
+        if (before == COVEI_NO_LANE)
+            before = look_at_queue(lane->segment, covei_offset(lane->segment, attempt->word), lane->id - 1).first;
+        if (covei_recover_locks(lane, before)) {
             attempt->old = atomic_load_explicit(attempt->word, memory_order_relaxed);
             if (try_take(attempt, true))
                 return 0;

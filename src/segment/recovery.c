@@ -112,6 +112,8 @@ static void free_one_mark(struct cove_segment *segment, struct covei_lane_shm *s
 static void free_locks(struct cove_segment *segment, struct covei_lane_shm *shm, uint32_t id, uint32_t keep,
                        uint64_t flags, bool died)
 {
+    if (died) /* before anybody is woken, who would find it waiting before him */
+        atomic_store_explicit(&shm->waits_for, 0, memory_order_release);
     for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) {
         uint64_t held = atomic_load_explicit(&shm->held[place], memory_order_relaxed);
         uint32_t kind = COVEI_HELD_KIND(held);
@@ -126,10 +128,8 @@ static void free_locks(struct cove_segment *segment, struct covei_lane_shm *shm,
         covei_order();
         atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
     }
-    if (died) {
+    if (died)
         atomic_store_explicit(&shm->marks, 0, memory_order_release); /* I3 of lane_shm.h: after the places */
-        atomic_store_explicit(&shm->waits_for, 0, memory_order_release);
-    }
 }
 
 static uint32_t phase_of(const struct covei_lane_shm *shm)

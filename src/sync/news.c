@@ -3,14 +3,12 @@
  *
  * Nobody is watched, since nobody has what is waited for: whoever brings the news may be a process that has not begun
  * yet. So the one wake-up that can be lost, that of a sender who was killed between his store and the wake, or whose
- * woken one was killed, is made good by looking again after each slice. Slices grow to a tenth of a second: what is
- * promised in the public headers, and ten looks a second are about a ten-thousandth of a core.
+ * woken one was killed, is made good by looking again after each slice. Slices grow to a quarter of a second: what is
+ * promised in the public headers, and four looks a second are about a ten-thousandth of a core.
  * Crash: nothing is left but a bit that says that somebody sleeps, which costs the next sender one wake. */
 #include "sync/news.h"
 
 #include <errno.h>
-
-#define SLICE_MAX_NS INT64_C(100000000) /* 100 ms */
 
 static bool spin(const struct covei_news *news)
 {
@@ -40,7 +38,7 @@ int covei_news_wait(struct covei_lane *lane, const struct covei_news *news, uint
         if (result < 0)
             break;
         lane->waited++;
-        covei_wait_sleep(lane->segment, &wait, news->futex, expected, &nobody, SLICE_MAX_NS);
+        covei_wait_sleep(lane->segment, &wait, news->futex, expected, &nobody, COVE_FOREVER);
     }
     covei_wait_done(lane);
     return result;

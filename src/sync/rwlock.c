@@ -202,15 +202,26 @@ static bool has_drained(struct drain *drain)
     return drain->count == 0;
 }
 
+/* Do those still read who were found, and may they go on? */
+static bool still_read(const struct drain *drain)
+{
+    const struct cove_segment *segment = drain->lane->segment;
+    for (uint32_t i = 0; i < drain->readers.count; i++) {
+        struct covei_lane_shm *shm = &segment->lanes[drain->readers.lanes[i]];
+        if (covei_lane_died(shm))
+            return false;
+        if (covei_lock_place(shm, drain->mark) < COVEI_LANE_LOCKS)
+            return true;
+    }
+    return false;
+}
+
 static bool spin_drain(struct drain *drain)
 {
     int spins = covei_os->cpu_count() > 1 ? SPINS : 1;
-    for (int i = 0; i < spins; i++) {
-        if (has_drained(drain))
-            return true;
+    for (int i = 0; i < spins && still_read(drain); i++)
         covei_relax();
-    }
-    return false;
+    return has_drained(drain);
 }
 
 static int drain_in_slices(struct drain *drain, const struct covei_wait *wait)

@@ -8,9 +8,8 @@
  * still counted: its owner has a mark in its lane (marks.c), so a death gives it back without anybody having to know
  * at which instruction it came. Free are `permits` less the marks.
  *
- *     acquire   look at the word and count the marks; if a permit is free: mark; CAS the sequence one up. Where the
- *     CAS
- *               fails, count again: too many marks, and the mark goes.
+ *     acquire   look at the word and count the marks; if a permit is free: mark; CAS the sequence one up. Where that
+ *               fails, count again: too many marks, and the mark goes
  *     release   empty the mark
  *     wait      look at the word and, if OWNED, count the marks; if a permit is free: CAS one permit off
  *     post      CAS or addition of permits

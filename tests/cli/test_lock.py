@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from trial import COVE, DONE, FAILED, PATIENCE_S, Trial, main
+from trial import COVE, DONE, PATIENCE_S, Trial, main
 
 TIMED_OUT, COVE_FAILED, UNFIT, MISSING, SIGNALLED = 124, 125, 126, 127, 128
 KILLS = 200
@@ -225,32 +225,41 @@ class Killed(Locking):
 
     def test_what_a_killed_holders_command_started_keeps_the_lock(self):
         # Killed with us is the command alone. Its child goes on, and with it the lock.
-        holder = self.holder(command=("sh", "-c", "sh -c 'echo in; read line; echo out' & wait"), stdin=subprocess.PIPE)
+        holder = self.holder(command=("sh", "-c", "exec 3<&0; sh -c 'echo in; read line; echo out' <&3 & wait"))
         holder.kill()
         holder.wait()
         self.expect(self.cove("lock", LOCK, "--timeout", "100ms", "--", "true"), TIMED_OUT)
-        self.assertFalse(self.is_free())
+        holder.stdin.write(b"\n")
+        holder.stdin.flush()
+        self.await_line(holder, b"out\n")
+        self.expect(self.cove("lock", LOCK, "--timeout", f"{PATIENCE_S}s", "--", "true"), DONE, "the holder before died")
 
     def keeper(self, close=""):
-        """A command whose child lives on until our end of its standard output is closed."""
-        return self.run_in(command=("sh", "-c", f"{close} yes in & exit 5"))
+        """A command whose child lives on until it reads a line."""
+        command = self.run_in(command=("sh", "-c", f"exec 3<&0; {{ {close} echo in; read line; }} <&3 & exit 5"))
+        self.await_line(command)
+        return command
 
     def test_what_the_command_leaves_running_keeps_the_lock_until_it_ends(self):
         command = self.keeper()
         self.assertEqual(command.wait(PATIENCE_S), 5)
-        self.assertRegex(command.stderr.read().decode(), "x/arm: what the command started goes on, and has the lock")
+        self.assertEqual(command.stderr.readline(), b"cove: x/arm: mutex created\n")
+        self.assertEqual(command.stderr.readline(),
+                         b"cove: x/arm: what the command started goes on, and has the lock until it ends\n")
         self.assertFalse(self.is_free())
-        command.stdout.close()
+        command.stdin.write(b"\n")
+        command.stdin.flush()
         self.expect(self.cove("lock", LOCK, "--timeout", f"{PATIENCE_S}s", "--", "true"), DONE)
 
     def test_script_that_uses_small_descriptors_keeps_the_lock(self):
         command = self.keeper("".join(f"exec {number}>&-; " for number in range(3, 10)))
         self.assertEqual(command.wait(PATIENCE_S), 5)
         self.assertFalse(self.is_free())
+        command.stdin.write(b"\n")
 
     def test_child_that_closes_all_descriptors_keeps_nothing(self):
-        script = f"import os; os.closerange(3, 64); print('in', flush=True); input()"
-        command = self.run_in(command=("sh", "-c", f'{sys.executable} -c "{script}" <&0 & exit 5'))
+        script = "import os; os.closerange(3, 64); print('in', flush=True); input()"
+        command = self.run_in(command=("sh", "-c", f'exec 3<&0; {sys.executable} -c "{script}" <&3 & exit 5'))
         self.await_line(command, b"in\n")
         self.assertEqual(command.wait(PATIENCE_S), 5)
         self.assertTrue(self.is_free())
@@ -276,13 +285,21 @@ class Killed(Locking):
 
 
 class Signals(Locking):
+    LINGERING = ("import signal, sys\n"
+                 "def on(*_):\n"
+                 "    print('got', flush=True)\n"
+                 "    sys.stdin.readline()\n"
+                 "    sys.exit(3)\n"
+                 "signal.signal(int(sys.argv[1]), on)\n"
+                 "print('in', flush=True)\n"
+                 "while True:\n"
+                 "    signal.pause()\n")
+
     def test_signals_are_passed_on_and_the_lock_is_held_until_the_command_has_ended(self):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
             with self.subTest(signal=number):
-                script = f"trap 'echo got; read line; exit 3' {number}; echo in; while :; do read line; done"
-                holder = self.holder(command=("sh", "-c", script))
+                holder = self.holder(command=(sys.executable, "-c", self.LINGERING, str(int(number))))
                 holder.send_signal(number)
-                self.wait_until(lambda: holder.stdin.write(b"\n") and holder.stdin.flush() is None, "it reads")
                 self.await_line(holder, b"got\n")
                 self.assertFalse(self.is_free())
                 self.assertEqual(self.release(holder)[0], 3)
@@ -327,10 +344,10 @@ class Signals(Locking):
         self.assertEqual(self.release(holder)[0], 6)
 
     def test_signals_that_the_caller_blocked_are_blocked_in_the_command(self):
-        script = "grep SigBlk /proc/self/status"
-        plain = self.cove("lock", LOCK, "--", "sh", "-c", script).stdout.split()[1]
-        blocked = self.cove("lock", LOCK, "--", "sh", "-c", script,
-                            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2})).stdout.split()[1]
+        command = ("lock", LOCK, "--", "grep", "SigBlk", "/proc/self/status")
+        plain = self.cove(*command).stdout.split()[1]
+        blocked = self.cove(*command, preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2}))
+        blocked = blocked.stdout.split()[1]
         self.assertEqual(int(plain, 16), 0)
         self.assertEqual(int(blocked, 16), 1 << (signal.SIGUSR2 - 1))
 

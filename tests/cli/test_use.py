@@ -10,7 +10,8 @@ import unittest
 
 from trial import COVE, DONE, NONAME, PATIENCE_S, SOURCE, TIMEOUT, USE, Trial, main
 
-VERBS = ["write", "read", "cat", "replace", "create", "ls", "stat", "rm", "gc", "doctor", "demo", "help", "version"]
+VERBS = ["write", "read", "lock", "signal", "wait", "count", "cat", "replace", "create", "ls", "stat", "rm", "gc", "doctor",
+         "demo", "help", "version"]
 
 
 class Use(Trial):
@@ -68,7 +69,7 @@ class Use(Trial):
             (["create", "a/b"], "of which type\\? say --type stream"),
             (["create", "a", "--type", "stream"], "SEGMENT/STREAM"),
             (["create", "a/b", "--type", "segment"], "holds no '/'"),
-            (["create", "a", "--type", "frob"], "there is no type 'frob'; say segment, stream or region"),
+            (["create", "a", "--type", "frob"], "there is no type 'frob'; say segment, region, stream, mutex, .* or counter"),
             (["create", "a", "--type", "region"], "how large\\? say --size"),
             (["create", "a", "--type", "region", "--size", "0"], "'0' is not a size"),
             (["create", "a", "--type", "region", "--size", "4K", "--max-size", "8K"], "--max-size: it belongs to"),
@@ -155,6 +156,7 @@ class Completion(Trial):
         return process.stdout.split()
 
     def test_verbs_options_and_names_are_completed(self):
+        path = self.make_file("contents", 10)
         self.expect(self.cove("create", "robot/backup", "--type", "stream"), DONE)
         self.assertEqual(self.complete("cove", "wr"), ["write"])
         self.assertEqual(set(self.complete("cove", "")) - {"--help", "--version"}, set(VERBS))
@@ -163,7 +165,14 @@ class Completion(Trial):
         self.assertEqual(self.complete("cove", "read", "ro"), ["robot/"])
         self.assertEqual(self.complete("cove", "read", "robot/b"), ["robot/backup"])
         self.assertEqual(self.complete("cove", "create", "x", "--lifetime", "l"), ["last-out"])
-        self.assertEqual(self.complete("cove", "create", "x", "--type", "r"), ["region"])
+        self.assertEqual(self.complete("cove", "create", "x", "--type", "r"), ["region", "rwlock"])
+        self.expect(self.cove("create", "robot/ready", "--type", "event"), DONE)
+        self.assertEqual(self.complete("cove", "signal", "ro"), ["robot/"])
+        self.assertEqual(self.complete("cove", "wait", "robot/r"), ["robot/ready"])
+        self.assertEqual(self.complete("cove", "wait", "--ch"), ["--change-from"])
+        self.assertEqual(self.complete("cove", "lock", "robot/b"), ["robot/backup"])
+        self.assertEqual(self.complete("cove", "lock", "robot/arm", "--", "expand", path[:-2]), [path])
+        self.assertEqual(self.complete("cove", "lock", "robot/arm", "--", "mkfif"), ["mkfifo"])
         self.assertEqual(self.complete("cove", "replace", "--ex"), ["--existing"])
         self.assertEqual(self.complete("cove", "cat", "ro"), ["robot"])
         self.assertEqual(self.complete("cove", "cat", "pos"), ["posix:"])

@@ -49,6 +49,16 @@ byte established; /* has registered, has looked at the word since, and waits */
 #else
 #define KEEPS (queue != NOBODY)
 #endif
+#ifdef GIVES_AS_IT_WAS
+#define WAITERS_STAY had_waiters = waiters
+#else
+#define WAITERS_STAY waiters = 1
+#endif
+#ifdef PASSES
+#define MAY_PASS || true
+#else
+#define MAY_PASS
+#endif
 #if CRASHES == 0
 #define FIRST(lane) (lane - 1) /* in whatever order they come, they can be numbered so */
 #else
@@ -66,12 +76,14 @@ inline forget()
 #define UNCHANGED (owner == seen && waiters == seen_waiters && IN(fresh, id))
 
 #define PASSED(lane) (lane != id && IN(alive & established, lane) && \
-    !(IN(registered, id) && (since[id] < since[lane] || (since[id] == since[lane] && id < lane))))
+    !(IN(registered, id) && since[id] <= since[lane]))
 
 inline take_word(flag)
 {
     assert(inside == NOBODY || !IN(alive, inside));
+#ifndef PASSES
     assert(!PASSED(1) && !PASSED(2) && !PASSED(3));
+#endif
     cleared = waiters && !flag;
     owner = id; waiters = flag; inside = id; REMOVE(established, id);
     forget()
@@ -108,6 +120,15 @@ inline look_at_queue(except)
 }
 #define IS_FIRST (queue == NOBODY || since[id] < queue_since || (since[id] == queue_since && id < queue))
 
+#if CRASHES > 0
+#define SHORT_SLICE (seen == NOBODY || (watches[id] & ~alive & ~BIT(NOBODY)) != 0)
+#else
+#define SHORT_SLICE 0
+#endif
+
+#ifdef POLLS
+#define give_turn(lane) skip
+#else
 inline give_turn(lane)
 {
     d_step { ADD(given, lane); flag = IN(dozing, lane) };
@@ -116,6 +137,7 @@ inline give_turn(lane)
     :: else
     fi
 }
+#endif
 inline nudge_one(lane)
 {
     if
@@ -158,7 +180,9 @@ born:
         waiters = 1;
 
 wait: /* wait_and_take */
+#ifndef POLLS
         REMOVE(given, id);
+#endif
         atomic { look() };
         do /* try_fair */
         :: seen != NOBODY -> break
@@ -167,29 +191,33 @@ wait: /* wait_and_take */
         :: seen == NOBODY && seen_waiters ->
             look_at_queue(id);
             if
-            :: IS_FIRST || !IN(alive, queue) ->
+            :: IS_FIRST MAY_PASS ->
                 atomic { if :: UNCHANGED -> take_word(KEEPS); goto got :: else -> look() fi }
             :: !IS_FIRST -> break
             fi
         od;
-        ADD(established, id);
+        atomic {
+            ADD(established, id);
 #if CRASHES > 0
-        if
-        :: atomic { seen != NOBODY && !IN(alive, seen) -> target = seen; forget(); goto recover }
-        :: seen == NOBODY || IN(alive, seen)
-        fi;
+            if
+            :: seen != NOBODY && !IN(alive, seen) -> target = seen; goto recover
+            :: else
+            fi
+#else
+            if :: seen != NOBODY -> forget(); seen = id :: else -> forget() fi
 #endif
+        };
 #ifdef TIMEOUTS
         if
-        :: d_step { REMOVE(registered, id); REMOVE(established, id); forget() };
+        :: atomic { REMOVE(registered, id); REMOVE(established, id); forget() };
             goto wake_first /* pass_on */
         :: true
         fi;
 #endif
 
         /* sleep_fair */
+#if CRASHES > 0 && !defined(POLLS)
         look_at_queue(id);
-#if CRASHES > 0
         watches[id] = BIT(seen) | BIT(queue);
 #endif
         if
@@ -200,26 +228,35 @@ wait: /* wait_and_take */
 #endif
         :: waiters
         fi;
+#if !defined(POLLS) || CRASHES > 0
         if
-        :: seen == NOBODY && queue != NOBODY -> /* see_to_first */
-#if CRASHES > 0
-            if
-            :: !IN(alive, queue) && recoverer[queue] == NOBODY -> target = queue; goto recover
-            :: else
-            fi;
+        :: seen == NOBODY -> /* see_to_first */
+#if CRASHES == 0 || defined(POLLS)
+            look_at_queue(id); /* a little later, which spares states: nobody is to be watched */
 #endif
-            give_turn(queue)
+            if
+            :: queue == NOBODY
+#if CRASHES > 0
+            :: queue != NOBODY && !IN(alive, queue) && recoverer[queue] == NOBODY -> target = queue; goto recover
+#endif
+            :: queue != NOBODY && (IN(alive, queue) || recoverer[queue] != NOBODY) -> give_turn(queue)
+            fi
         :: else
         fi;
-        atomic { forget(); if :: IN(given, id) -> goto wait :: else -> ADD(dozing, id) fi };
-        d_step { if :: IN(given, id) :: else -> ADD(asleep, id) fi };
+#endif
+#ifndef POLLS
+        atomic { if :: IN(given, id) -> forget(); goto wait :: else -> ADD(dozing, id) fi };
+        d_step { if :: IN(given, id) :: else -> ADD(asleep, id) fi; flag = SHORT_SLICE; forget() };
         if
         :: !IN(asleep, id)
-#ifndef NO_SLICES
+#ifdef NO_LONG_SLICES
+        :: flag -> REMOVE(asleep, id)
+#else
         :: REMOVE(asleep, id)
 #endif
         fi;
-        d_step { REMOVE(dozing, id); watches[id] = 0 };
+        d_step { REMOVE(dozing, id); watches[id] = 0; flag = 0 };
+#endif
         goto wait;
 
 got:
@@ -257,7 +294,7 @@ wake_again:
         fi;
         look_at_queue(NOBODY);
         if
-        :: queue != NOBODY -> give_turn(queue)
+        :: queue != NOBODY -> give_turn(queue) /* the next to do */
         :: else ->
             atomic { if :: UNCHANGED -> waiters = 0 :: else -> look(); goto wake_again fi };
 #ifndef ONE_WAKING_LOOK
@@ -276,7 +313,7 @@ recover: /* covei_recover_locks, free_dead_lane */
             had_waiters = 1;
             if
             :: owner == target ->
-                had_waiters = waiters; owner = NOBODY; fresh = 0;
+                WAITERS_STAY; owner = NOBODY; fresh = 0;
                 if :: inside == target -> inside = NOBODY :: else fi
             :: else
             fi
@@ -284,6 +321,9 @@ recover: /* covei_recover_locks, free_dead_lane */
 #ifdef FIRST_OFF
         REMOVE(registered, target);
 #endif
+#ifdef POLLS
+        skip;
+#else
         if
         :: had_waiters -> /* wake_all_queued */
             nudge_one(1);
@@ -294,6 +334,7 @@ recover: /* covei_recover_locks, free_dead_lane */
 #endif
         :: else
         fi;
+#endif
         REMOVE(registered, target);
         recoverer[target] = NOBODY;
 recovered:

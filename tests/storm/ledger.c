@@ -13,7 +13,8 @@ const char *doing_name(enum doing doing)
 {
     static const char *const names[DOING_COUNT] = {
         "nothing", "open", "close",  "transfer", "audit", "push",   "pop", "spare",   "memory", "growth", "thing",
-        "write",   "read", "thread", "recover",  "judge", "unlink", "gc",  "replace", "cat",    "sync",   "look"};
+        "write",   "read", "thread", "recover",  "judge", "unlink", "gc",  "replace", "cat",    "sync",   "look",
+        "hold",    "meet"};
     return doing < DOING_COUNT ? names[doing] : "?";
 }
 

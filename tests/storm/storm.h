@@ -85,6 +85,8 @@ enum doing {
     DOING_CAT,
     DOING_SYNC,
     DOING_LOOK, /* at what was synced */
+    DOING_HOLD, /* the storms of locks and meeting points: take it, use it, give it back */
+    DOING_MEET, /* wait for others, or for something to happen */
     DOING_COUNT
 };
 
@@ -116,10 +118,22 @@ struct region_ledger {
 
 enum { REGIONS = 2 };
 
+/* What the storms of locks and meeting points note outside of them (hall.h says what for). */
+struct hall_ledger {
+    _Atomic int32_t pid[WORKERS];
+    _Atomic uint64_t came_ns[WORKERS]; /* when it began to wait; 0: it does not */
+    _Atomic uint64_t inside[WORKERS]; /* one more whenever it comes in or goes out: odd inside */
+    _Atomic uint64_t arrived[WORKERS], left[WORKERS]; /* at the barrier: how often */
+    _Atomic int64_t intent[WORKERS], sum[WORKERS]; /* an amount that is being counted, and those that were */
+    _Atomic int64_t most_more, most_less; /* what killed workers may have counted, above and below 0 */
+    _Atomic uint64_t tally[8]; /* of what happened, for people */
+};
+
 struct ledger {
     struct seat seats[WORKERS + 1]; /* the last is the judge's */
     struct stream_ledger streams[STREAMS];
     struct region_ledger regions[REGIONS];
+    struct hall_ledger hall;
     _Atomic bool stop; /* finish what you do, and end */
     _Atomic uint64_t world_ref;
     _Atomic uint64_t overhead_bytes; /* heap bytes that are not free in an empty segment */
@@ -229,6 +243,7 @@ struct act {
     part *found, *work, *judge;
     bool (*found_here)(void); /* instead of found: in the supervisor itself */
     uint64_t gap_ns; /* longest time between two strikes */
+    bool stops; /* stop some for a while, and let them go on */
 };
 bool storm_round(const struct plan *plan, const struct act *act, uint32_t round, uint64_t kills, uint64_t *killed);
 /* Rounds of a hundred kills until plan->kills or plan->seconds are over. `each` is called after each. */
@@ -249,5 +264,17 @@ bool work_storm(const struct plan *plan, uint64_t *killed); /* storm.c */
 bool lifecycle_storm(const struct plan *plan, uint64_t *killed); /* lifecycle.c */
 bool replace_storm(const struct plan *plan, uint64_t *killed); /* replacing.c */
 bool copy_storm(const struct plan *plan, uint64_t *killed); /* copying.c */
+/* locks.c */
+bool fair_storm(const struct plan *plan, uint64_t *killed);
+bool rwlock_storm(const struct plan *plan, uint64_t *killed);
+bool owned_storm(const struct plan *plan, uint64_t *killed);
+/* counts.c */
+bool plain_storm(const struct plan *plan, uint64_t *killed);
+bool counter_storm(const struct plan *plan, uint64_t *killed);
+/* meetings.c */
+bool goods_storm(const struct plan *plan, uint64_t *killed);
+bool barrier_storm(const struct plan *plan, uint64_t *killed);
+bool once_storm(const struct plan *plan, uint64_t *killed);
+bool latency_storm(const struct plan *plan, uint64_t *killed); /* latency.c */
 
 #endif

@@ -216,6 +216,15 @@ static bool stop_and_kill(struct crew *crew, uint32_t seat)
     return kill_one(crew, seat);
 }
 
+/* Stopped for a while, wherever it is: what it holds stays its own. */
+static bool stop_and_go_on(struct crew *crew, uint32_t seat)
+{
+    kill(crew->pids[seat], SIGSTOP);
+    nap_ns(below(&crew->random, crew->act->gap_ns));
+    kill(crew->pids[seat], SIGCONT);
+    return true;
+}
+
 /* As it is opening the segment, or has hardly begun. */
 static bool kill_newcomer(struct crew *crew, uint32_t seat)
 {
@@ -243,6 +252,8 @@ static bool kill_many(struct crew *crew)
 static bool strike(struct crew *crew)
 {
     uint32_t seat = (uint32_t)below(&crew->random, WORKERS);
+    if (crew->act->stops && one_in(&crew->random, 5))
+        return stop_and_go_on(crew, seat);
     switch (below(&crew->random, 20)) {
     case 0:
         return kill_many(crew);

@@ -36,11 +36,13 @@ static inline bool trap_sleeps(pid_t pid)
 /* Until the process sleeps. It has said by a testing_reach that the next thing that it may sleep in is what is meant. */
 #define TRAP_AWAIT_SLEEP(pid) UNTIL(trap_sleeps(pid), 5000)
 
-/* A file of sem_open's. */
+/* A file of sem_open's; musl puts no "sem." before the name. */
 static inline const char *trap_sem_path(const char *sem_name)
 {
     static char path[400];
     (void)snprintf(path, sizeof path, "/dev/shm/sem.%s", sem_name + 1);
+    if (access(path, F_OK) != 0)
+        (void)snprintf(path, sizeof path, "/dev/shm%s", sem_name);
     return path;
 }
 

@@ -35,6 +35,7 @@ static void test_mutex_results(void **state)
     EXPECT(0, cove_mutex_unlock(segment, mutex));
     cove_mutex *const bad[] = {NULL,
                                &outside,
+                               (cove_mutex *)(void *)segment->base,
                                (cove_mutex *)(void *)((char *)mutex + 4),
                                (cove_mutex *)(void *)((char *)mutex + 1),
                                (cove_mutex *)((uintptr_t)mutex ^ (UINTPTR_MAX / 2 + 1)),

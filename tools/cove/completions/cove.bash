@@ -36,11 +36,13 @@ _cove_offer()
 _cove_complete()
 {
     local current=$1 previous=$2 verb=$3 count=$4 word
-    local verbs="write read cat replace create ls stat rm gc doctor demo help version"
+    local verbs="write read lock signal wait count cat replace create ls stat rm gc doctor demo help version"
     local prefixes="posix: file: sysv: huge: hugetry:"
     # shellcheck disable=SC2086 # lists of words
     case $previous in
-    --type) _cove_offer "$current" segment stream region; return ;;
+    --type)
+        _cove_offer "$current" segment region stream mutex rwlock semaphore event condition barrier once counter
+        return ;;
     --lifetime) _cove_offer "$current" keep last-out; return ;;
     --group) mapfile -t COMPREPLY < <(compgen -g -- "$current"); return ;;
     cove) _cove_offer "$current" $verbs --help --version; return ;;
@@ -52,16 +54,16 @@ _cove_complete()
     # shellcheck disable=SC2086
     case $verb in
     help) _cove_offer "$current" $verbs names ;;
-    write | replace | read)
+    write | replace | read | lock | signal | wait | count)
         if ((count > 2)); then
-            [[ $verb != read ]] && mapfile -t COMPREPLY < <(compgen -f -- "$current")
+            [[ $verb == write || $verb == replace ]] && mapfile -t COMPREPLY < <(compgen -f -- "$current")
             return
         fi
         ;;&
-    write | read)
+    write | read | lock | signal | wait | count)
         mapfile -t names < <(_cove_names "$current")
         _cove_offer "$current" "${names[@]}"
-        if [[ $current != */* ]]; then # a stream is wanted: the segment is half of its name
+        if [[ $current != */* ]]; then # an object is wanted: the segment is half of its name
             for word in "${!COMPREPLY[@]}"; do
                 COMPREPLY[word]+=/
             done
@@ -79,6 +81,20 @@ _cove_complete()
     esac
 }
 
+# The command that cove lock runs, and its words: _cove_command PLACE WORD..., where PLACE is the command's among them.
+_cove_command()
+{
+    local place=$1
+    shift
+    if declare -F _command_offset >/dev/null && ((${#COMP_WORDS[@]} == $#)); then
+        _command_offset "$place"
+    elif ((place == $# - 1)); then
+        mapfile -t COMPREPLY < <(compgen -c -- "${!#}")
+    else
+        mapfile -t COMPREPLY < <(compgen -f -- "${!#}")
+    fi
+}
+
 _cove()
 {
     local words=() names=() glue=no piece i
@@ -93,6 +109,14 @@ _cove()
         [[ $piece == *: ]] && glue=yes
     done
     COMPREPLY=()
+    if [[ ${words[1]} == lock ]]; then # behind "--" stands a command, with its own words
+        for ((i = 2; i < ${#words[@]} - 1; i++)); do
+            if [[ ${words[i]} == -- ]]; then
+                _cove_command $((i + 1)) "${words[@]}"
+                return
+            fi
+        done
+    fi
     _cove_complete "${words[-1]}" "${words[-2]}" "${words[1]}" $((${#words[@]} - 1))
     if [[ ${words[-1]} == *:* && ${COMP_WORDBREAKS-:} == *:* ]]; then
         piece=${words[-1]%"${words[-1]##*:}"}

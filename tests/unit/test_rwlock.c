@@ -1,0 +1,881 @@
+/* test_rwlock.c - many read, or one writes: who is let in, who waits for whom, what the dead leave, and two phases.
+ * SPDX-License-Identifier: Apache-2.0 OR MIT */
+/* ctest: threads timeout=120 */
+#include "actors.h"
+
+#include <cove/rwlock.h>
+
+struct board {
+    cove_rwlock lock, others[40];
+    cove_mutex mutex;
+    uint64_t one, two; /* always the same, to who reads under the lock */
+};
+
+static cove_segment *segment;
+static struct board *board;
+
+static void begin(void)
+{
+    segment = unit_open("t");
+    board = unit_object(segment, "b", sizeof *board);
+}
+
+static void end(void)
+{
+    EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT)); /* nobody has it, nobody is owed a word */
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    assert_int_equal(atomic_load(&covei_thread.shm->marks), 0); /* not just no less: what is passed over stays so */
+    unit_sound(segment);
+    unit_close(segment);
+    unit_remove("t");
+}
+
+static struct board *board_of(cove_segment *own)
+{
+    return unit_object(own, "b", sizeof(struct board));
+}
+
+/* ---- results */
+
+static void lock_in_each_way(void)
+{
+    cove_rwlock *lock = &board->lock;
+    EXPECT(-EPERM, cove_rwlock_unlock(segment, lock));
+    for (int i = 0; i < 3; i++) {
+        int64_t timeout = (int64_t[]){COVE_NOWAIT, UNIT_MS, COVE_FOREVER}[i];
+        EXPECT(0, cove_rwlock_lock_shared(segment, lock, timeout));
+        EXPECT(0, cove_rwlock_unlock(segment, lock));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, lock));
+        EXPECT(0, cove_rwlock_lock(segment, lock, timeout));
+        EXPECT_SAYS(-EDEADLK, cove_rwlock_lock(segment, lock, timeout), "holds the lock");
+        EXPECT_SAYS(-EDEADLK, cove_rwlock_lock_shared(segment, lock, timeout), "holds the lock");
+        EXPECT(0, cove_rwlock_unlock(segment, lock));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, lock));
+        EXPECT(0, cove_rwlock_lock_shared(segment, lock, timeout));
+        EXPECT_SAYS(-EDEADLK, cove_rwlock_lock(segment, lock, timeout), "reads under the lock");
+        EXPECT(0, cove_rwlock_lock_shared(segment, lock, timeout)); /* it may do so again */
+        EXPECT(0, cove_rwlock_unlock(segment, lock));
+        EXPECT_SAYS(-EDEADLK, cove_rwlock_lock(segment, lock, timeout), "reads under the lock");
+        EXPECT(0, cove_rwlock_unlock(segment, lock));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, lock));
+    }
+    assert_int_equal(lock->waits, 0);
+    assert_int_equal(lock->word & UINT32_MAX, 0);
+}
+
+static void test_rwlock_results(void **state)
+{
+    (void)state;
+    begin();
+    lock_in_each_way();
+    EXPECT(0, cove_mutex_lock(segment, &board->mutex, COVE_NOWAIT)); /* in the first place: the short paths do not go */
+    lock_in_each_way();
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_mutex_unlock(segment, &board->mutex));
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* now in the first */
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    EXPECT(0, cove_begin(segment));
+    lock_in_each_way(); /* nothing saved: as outside */
+    EXPECT(0, cove_commit(segment));
+    cove_rwlock outside = {0};
+    cove_rwlock *bad[] = {NULL, &outside, (cove_rwlock *)(void *)((char *)&board->lock + 4),
+                          (cove_rwlock *)(void *)segment->base};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        EXPECT(-EINVAL, cove_rwlock_lock(segment, bad[i], COVE_NOWAIT));
+        EXPECT(-EINVAL, cove_rwlock_lock_shared(segment, bad[i], COVE_NOWAIT));
+        EXPECT(-EINVAL, cove_rwlock_unlock(segment, bad[i]));
+    }
+    EXPECT(0, cove_rwlock_lock_shared(NULL, &board->lock, COVE_NOWAIT)); /* by the address */
+    EXPECT(0, cove_rwlock_unlock(NULL, &board->lock));
+    end();
+}
+
+/* ---- places */
+
+static void test_rwlock_limit_of_32_is_told(void **state)
+{
+    (void)state;
+    begin();
+    for (int i = 0; i < 32; i++)
+        EXPECT(0, cove_rwlock_lock_shared(segment, i % 2 ? &board->lock : &board->others[i], COVE_NOWAIT));
+    EXPECT_SAYS(-ENOLCK, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT), "32 locks");
+    EXPECT_SAYS(-ENOLCK, cove_rwlock_lock_shared(segment, &board->others[39], COVE_FOREVER), "32 locks");
+    EXPECT_SAYS(-ENOLCK, cove_rwlock_lock(segment, &board->others[39], COVE_FOREVER), "32 locks");
+    EXPECT(-ENOLCK, cove_mutex_lock(segment, &board->mutex, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    EXPECT(0, cove_rwlock_lock(segment, &board->others[39], COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->others[39]));
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* the 16th time */
+    for (int i = 31; i >= 0; i--)
+        EXPECT(0, cove_rwlock_unlock(segment, i % 2 ? &board->lock : &board->others[i]));
+    EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+    end();
+}
+
+/* ---- two at once */
+
+enum { HOLDS = 0, MAY_GO = 1 };
+
+static void read_and_stay(cove_segment *own, void *argument)
+{
+    struct board *mine = argument ? argument : board_of(own);
+    (void)EXPECT_GOOD(cove_rwlock_lock_shared(own, &mine->lock, COVE_FOREVER));
+    assert_int_equal(mine->one, mine->two);
+    testing_reach(HOLDS);
+    testing_await(MAY_GO);
+    assert_int_equal(mine->one, mine->two);
+    EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+}
+
+static void write_and_stay(cove_segment *own, void *argument)
+{
+    struct board *mine = argument ? argument : board_of(own);
+    (void)EXPECT_GOOD(cove_rwlock_lock(own, &mine->lock, COVE_FOREVER));
+    mine->one++;
+    testing_reach(HOLDS);
+    testing_await(MAY_GO);
+    mine->two++;
+    EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+}
+
+static void test_rwlock_readers_are_inside_together(void **state)
+{
+    (void)state;
+    begin();
+    struct actor actors[10];
+    for (unsigned i = 0; i < 10; i++)
+        actors[i] = actor_start(i % 2 == 1, segment, read_and_stay, NULL);
+    testing_await_count(HOLDS, 10); /* none waits for another */
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    EXPECT_SAYS(-EBUSY, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT), "and 9 more");
+    EXPECT_SAYS(-ETIMEDOUT, cove_rwlock_lock(segment, &board->lock, 20 * UNIT_MS), "reads under the lock");
+    EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock)); /* others' marks are not ours */
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* who gave up holds nobody up */
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    testing_reach(MAY_GO);
+    actors_join(actors, 10);
+    assert_int_equal(board->lock.word & UINT32_MAX, 0);
+    end();
+}
+
+static void test_rwlock_writer_is_alone(void **state)
+{
+    (void)state;
+    begin();
+    struct actor writer = actor_start(true, segment, write_and_stay, NULL);
+    testing_await(HOLDS);
+    char who[64];
+    (void)snprintf(who, sizeof who, "(pid %d, thread %d) holds the lock", (int)writer.pid, (int)writer.pid);
+    EXPECT_SAYS(-EBUSY, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT), who);
+    EXPECT_SAYS(-EBUSY, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT), who);
+    for (int i = 0; i < 2; i++) {
+        int64_t begun = unit_now();
+        EXPECT_SAYS(-ETIMEDOUT,
+                    i ? cove_rwlock_lock(segment, &board->lock, 30 * UNIT_MS)
+                      : cove_rwlock_lock_shared(segment, &board->lock, 30 * UNIT_MS),
+                    who);
+        assert_true(unit_now() - begun >= 30 * UNIT_MS);
+    }
+    assert_int_equal(board->lock.waits, 2);
+    assert_true(board->lock.longest_us >= 15000);
+    EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+    testing_reach(MAY_GO);
+    actor_join(&writer);
+    assert_int_equal(board->two, 1);
+    end();
+}
+
+static void test_rwlock_stopped_reader_keeps_it(void **state)
+{
+    (void)state;
+    begin();
+    struct actor reader = actor_start(true, segment, read_and_stay, NULL);
+    testing_await(HOLDS);
+    actor_stop(&reader);
+    char who[64];
+    (void)snprintf(who, sizeof who, "(pid %d", (int)reader.pid);
+    EXPECT_SAYS(-ETIMEDOUT, cove_rwlock_lock(segment, &board->lock, 60 * UNIT_MS), who);
+    (void)EXPECT_GOOD(cove_recover(segment));
+    EXPECT_SAYS(-EBUSY, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT), who);
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    testing_reach(MAY_GO);
+    actor_continue(&reader);
+    actor_join(&reader);
+    end();
+}
+
+/* ---- who comes while a writer waits */
+
+struct outcome {
+    _Atomic int result;
+    _Atomic int64_t at_ns;
+    int64_t timeout_ns;
+    bool write;
+};
+
+static void lock_once(cove_segment *own, void *argument)
+{
+    struct outcome *outcome = argument;
+    struct board *mine = board_of(own);
+    int result = outcome->write ? cove_rwlock_lock(own, &mine->lock, outcome->timeout_ns)
+                                : cove_rwlock_lock_shared(own, &mine->lock, outcome->timeout_ns);
+    atomic_store(&outcome->at_ns, unit_now());
+    atomic_store(&outcome->result, result);
+    if (result >= 0)
+        EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+}
+
+static struct outcome *outcome_of(bool write, int64_t timeout_ns)
+{
+    struct outcome *outcome = testing_shared(sizeof *outcome);
+    *outcome = (struct outcome){.timeout_ns = timeout_ns, .write = write};
+    atomic_store(&outcome->result, 1000);
+    return outcome;
+}
+
+static void test_rwlock_readers_wait_behind_a_waiting_writer(void **state)
+{
+    (void)state;
+    begin();
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    struct outcome *writes = outcome_of(true, COVE_FOREVER), *reads = outcome_of(false, COVE_FOREVER);
+    struct outcome *tries = outcome_of(false, COVE_NOWAIT);
+    struct actor writer = actor_start(true, segment, lock_once, writes);
+    UNTIL_WAITING(segment, &board->lock, 1);
+    struct actor tried = actor_start(true, segment, lock_once, tries);
+    actor_join(&tried);
+    assert_int_equal(atomic_load(&tries->result), -EBUSY);
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* but who reads may do so again */
+    struct actor reader = actor_start(true, segment, lock_once, reads);
+    UNTIL_WAITING(segment, &board->lock, 2);
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    assert_int_equal(atomic_load(&writes->result), 1000);
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    actor_join(&writer);
+    actor_join(&reader);
+    assert_int_equal(atomic_load(&writes->result), 0);
+    assert_int_equal(atomic_load(&reads->result), 0);
+    assert_true(atomic_load(&writes->at_ns) <= atomic_load(&reads->at_ns));
+    end();
+}
+
+/* A writer that gives up lets those in who came after it, at once. */
+static void test_rwlock_writer_that_gives_up_lets_readers_in(void **state)
+{
+    (void)state;
+    actors_never_look();
+    begin();
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    covei_os = &covei_os_native;
+    struct outcome *writes = outcome_of(true, 300 * UNIT_MS), *reads = outcome_of(false, COVE_FOREVER);
+    struct actor writer = actor_start(true, segment, lock_once, writes);
+    UNTIL_WAITING(segment, &board->lock, 1);
+    actors_never_look();
+    struct actor reader = actor_start(true, segment, lock_once, reads);
+    UNTIL_WAITING(segment, &board->lock, 2);
+    actor_join(&writer);
+    actor_join(&reader); /* while we read still */
+    assert_int_equal(atomic_load(&writes->result), -ETIMEDOUT);
+    assert_int_equal(atomic_load(&reads->result), 0);
+    assert_true(atomic_load(&reads->at_ns) - atomic_load(&writes->at_ns) < unit_patience());
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    end();
+}
+
+/* ---- nobody starves */
+
+struct stream {
+    _Atomic bool ends;
+    _Atomic unsigned rounds;
+    bool write;
+};
+
+static void come_again_and_again(cove_segment *own, void *argument)
+{
+    struct stream *stream = argument;
+    struct board *mine = board_of(own);
+    while (!atomic_load(&stream->ends)) {
+        int result = stream->write ? cove_rwlock_lock(own, &mine->lock, COVE_FOREVER)
+                                   : cove_rwlock_lock_shared(own, &mine->lock, COVE_FOREVER);
+        EXPECT_WAS(0, result);
+        for (int i = 0; i < 200; i++) /* inside for most of the time */
+            covei_relax();
+        EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+        atomic_fetch_add(&stream->rounds, 1);
+    }
+}
+
+static int64_t longest_wait_beside(bool writers, unsigned count, int rounds)
+{
+    begin();
+    struct stream *stream = testing_shared(sizeof *stream);
+    stream->write = writers;
+    struct actor actors[4];
+    for (unsigned i = 0; i < count; i++)
+        actors[i] = actor_start(i % 2 == 0, segment, come_again_and_again, stream);
+    UNTIL(atomic_load(&stream->rounds) > 100, 20000);
+    int64_t longest = 0;
+    for (int i = 0; i < rounds; i++) {
+        int64_t begun = unit_now();
+        int result = writers ? cove_rwlock_lock_shared(segment, &board->lock, unit_patience())
+                             : cove_rwlock_lock(segment, &board->lock, unit_patience());
+        EXPECT_WAS(0, result);
+        int64_t took = unit_now() - begun;
+        longest = took > longest ? took : longest;
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        unsigned seen = atomic_load(&stream->rounds);
+        UNTIL(atomic_load(&stream->rounds) > seen, 20000); /* they go on, too */
+    }
+    atomic_store(&stream->ends, true);
+    actors_join(actors, count);
+    print_message("the longest of %d waits: %.1f ms, beside %u turns of others\n", rounds, (double)longest / 1e6,
+                  atomic_load(&stream->rounds));
+    end();
+    return longest;
+}
+
+static void test_rwlock_writer_is_not_starved_by_readers(void **state)
+{
+    (void)state;
+    assert_true(longest_wait_beside(false, 4, 100) < unit_patience() / 5);
+}
+
+static void test_rwlock_reader_is_not_starved_by_writers(void **state)
+{
+    (void)state;
+    assert_true(longest_wait_beside(true, 4, 100) < unit_patience() / 5);
+}
+
+/* ---- deaths */
+
+static void test_rwlock_dead_reader_holds_nobody(void **state)
+{
+    (void)state;
+    static const int64_t waits[] = {-1, 0, 1500 * UNIT_MS};
+    begin();
+    for (unsigned i = 0; i < 3; i++) {
+        struct actor reader = actor_start(true, segment, read_and_stay, NULL);
+        testing_await_count(HOLDS, i + 1);
+        struct outcome *writes = outcome_of(true, COVE_FOREVER);
+        struct actor writer = {0};
+        int64_t died = unit_now();
+        if (waits[i] >= 0) {
+            writer = actor_start(true, segment, lock_once, writes);
+            UNTIL_WAITING(segment, &board->lock, 1);
+            actors_pass(waits[i]);
+            died = unit_now();
+        }
+        testing_kill(reader.pid);
+        if (waits[i] >= 0) {
+            actor_join(&writer);
+            assert_int_equal(atomic_load(&writes->result), 0); /* a reader changed nothing */
+            int64_t took = atomic_load(&writes->at_ns) - died;
+            print_message("the writer had it after %.1f ms\n", (double)took / 1e6);
+            assert_true(took < 50 * UNIT_MS + unit_patience() / 20);
+        } else {
+            EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+            EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        }
+    }
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end();
+}
+
+/* Several readers in one dead process, and more than can be watched. */
+static void *read_in_thread(void *argument)
+{
+    cove_segment *own = argument;
+    EXPECT(0, cove_rwlock_lock_shared(own, &board_of(own)->lock, COVE_FOREVER));
+    testing_reach(HOLDS);
+    unit_wait_for_death();
+    return NULL;
+}
+
+static void read_in_threads(cove_segment *own, void *argument)
+{
+    (void)argument;
+    for (int i = 0; i < 12; i++)
+        (void)unit_thread(read_in_thread, own);
+    unit_wait_for_death();
+}
+
+static void test_rwlock_many_dead_readers_hold_nobody(void **state)
+{
+    (void)state;
+    begin();
+    struct actor readers = actor_start(true, segment, read_in_threads, NULL);
+    testing_await_count(HOLDS, 12);
+    struct outcome *writes = outcome_of(true, COVE_FOREVER);
+    struct actor writer = actor_start(false, segment, lock_once, writes);
+    UNTIL_WAITING(segment, &board->lock, 1);
+    actors_pass(300 * UNIT_MS);
+    int64_t died = unit_now();
+    testing_kill(readers.pid);
+    actor_join(&writer);
+    int64_t took = atomic_load(&writes->at_ns) - died;
+    print_message("the writer had it after %.1f ms\n", (double)took / 1e6);
+    assert_int_equal(atomic_load(&writes->result), 0);
+    assert_true(took < 50 * UNIT_MS + unit_patience() / 20);
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end();
+}
+
+static void write_half_and_stay(cove_segment *own, void *argument)
+{
+    (void)argument;
+    struct board *mine = board_of(own);
+    EXPECT(0, cove_begin(own));
+    (void)EXPECT_GOOD(cove_rwlock_lock(own, &mine->lock, COVE_FOREVER));
+    EXPECT(0, cove_save(own, &mine->one, 16));
+    mine->one++;
+    testing_reach(HOLDS);
+    unit_wait_for_death();
+}
+
+/* The next to lock is told, whatever he locks for; nobody else. `first`: who waits when it dies, or comes after. */
+static void die_writing(unsigned round, bool waiting, bool write)
+{
+    struct actor writer = actor_start(true, segment, write_half_and_stay, NULL), waiters[3];
+    struct outcome *outcomes[3];
+    testing_await_count(HOLDS, round);
+    for (unsigned i = 0; waiting && i < 3; i++) {
+        outcomes[i] = outcome_of(write, COVE_FOREVER);
+        waiters[i] = actor_start(i % 2 == 1, segment, lock_once, outcomes[i]);
+    }
+    if (waiting)
+        UNTIL_WAITING(segment, &board->lock, 3);
+    testing_kill(writer.pid);
+    if (waiting) {
+        int told = 0;
+        actors_join(waiters, 3);
+        for (unsigned i = 0; i < 3; i++) {
+            int result = atomic_load(&outcomes[i]->result);
+            told += result == COVE_RECOVERED;
+            assert_true(result == COVE_RECOVERED || result == 0);
+        }
+        assert_int_equal(told, 1);
+    } else {
+        EXPECT(COVE_RECOVERED, write ? cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT)
+                                     : cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        assert_int_equal(board->one, board->two);
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    }
+    assert_int_equal(board->one, 5);
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+}
+
+static void test_rwlock_dead_writer_is_undone_and_told_once(void **state)
+{
+    (void)state;
+    begin();
+    board->one = board->two = 5;
+    die_writing(1, false, false);
+    die_writing(2, false, true);
+    die_writing(3, true, false);
+    die_writing(4, true, true);
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end();
+}
+
+/* A writer dies while it waits for readers: the next writer meets those readers too. What it does not get it does not
+ * take the news of. */
+static void test_rwlock_news_of_a_death_outlives_a_timeout(void **state)
+{
+    (void)state;
+    begin();
+    struct actor reader = actor_start(true, segment, read_and_stay, NULL);
+    testing_await(HOLDS);
+    struct outcome *writes = outcome_of(true, COVE_FOREVER);
+    struct actor writer = actor_start(true, segment, lock_once, writes);
+    UNTIL_WAITING(segment, &board->lock, 1);
+    testing_kill(writer.pid);
+    EXPECT(-EBUSY, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(-ETIMEDOUT, cove_rwlock_lock(segment, &board->lock, 20 * UNIT_MS));
+    EXPECT(-EBUSY, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+    testing_reach(MAY_GO);
+    actor_join(&reader);
+    int result = cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT);
+    EXPECT_WAS(COVE_RECOVERED, result); /* it held the word when it died */
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end();
+}
+
+static void take_places(cove_segment *own, struct board *mine, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        EXPECT(0, cove_rwlock_lock_shared(own, &mine->others[i], COVE_NOWAIT));
+}
+
+static void give_places(cove_segment *own, struct board *mine, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        EXPECT(0, cove_rwlock_unlock(own, &mine->others[i]));
+}
+
+/* Nor is it lost to who finds that it has no place left. Where there is one left it does, whoever else is there. */
+static void test_rwlock_news_of_a_death_outlives_a_lack_of_places(void **state)
+{
+    (void)state;
+    begin();
+    struct actor writer = actor_start(true, segment, write_half_and_stay, NULL);
+    testing_await(HOLDS);
+    testing_kill(writer.pid);
+    take_places(segment, board, 32);
+    EXPECT(-ENOLCK, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    give_places(segment, board, 32);
+    take_places(segment, board, 31);
+    int result = cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT);
+    if (result == -ENOLCK) { /* it needs two where it has to queue, and may say so */
+        give_places(segment, board, 31);
+        result = cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT);
+    } else
+        give_places(segment, board, 31);
+    EXPECT_WAS(COVE_RECOVERED, result);
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end();
+}
+
+static void read_with_31(cove_segment *own, void *argument)
+{
+    (void)argument;
+    struct board *mine = board_of(own);
+    take_places(own, mine, 31);
+    EXPECT(0, cove_rwlock_lock_shared(own, &mine->lock, COVE_FOREVER)); /* the 32nd */
+    EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+    give_places(own, mine, 31);
+}
+
+static void test_rwlock_last_place_does_behind_a_writer_too(void **state)
+{
+    (void)state;
+    begin();
+    EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+    struct actor reader = actor_start(true, segment, read_with_31, NULL);
+    UNTIL(actors_waiting(segment, &board->lock) == 1 || waitpid(reader.pid, NULL, WNOHANG | WNOWAIT) != 0, 20000);
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    actor_join(&reader);
+    end();
+}
+
+/* ---- transactions */
+
+static void *look_from_outside(void *argument)
+{
+    int *results = argument;
+    results[0] = cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT);
+    if (results[0] >= 0)
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    results[1] = cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT);
+    if (results[1] >= 0)
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    return NULL;
+}
+
+static void expect_outside(int reading, int writing)
+{
+    int results[2];
+    unit_in_thread(look_from_outside, results);
+    assert_int_equal(results[0], reading);
+    assert_int_equal(results[1], writing);
+}
+
+static void test_rwlock_write_lock_stays_to_the_transactions_end(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        begin();
+        EXPECT(0, cove_begin(segment));
+        EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_save(segment, board, sizeof *board)); /* the lock itself, too */
+        board->one = 3;
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+        expect_outside(-EBUSY, -EBUSY);
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* ours all the while */
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(-EDEADLK, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+        if (how == 0)
+            EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        expect_outside(-EBUSY, -EBUSY);
+        EXPECT(0, how ? cove_abort(segment) : cove_commit(segment));
+        expect_outside(0, 0);
+        assert_int_equal(board->one, how ? 0 : 3);
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+        end();
+    }
+}
+
+static void test_rwlock_read_lock_stays_to_the_transactions_end(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 4; how++) {
+        begin();
+        EXPECT(0, cove_begin(segment));
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        expect_outside(0, 0); /* nothing was saved yet */
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_save(segment, &board->others[0], 16));
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+        expect_outside(0, -EBUSY);
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* again, in the same place */
+        if (how % 2)
+            EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        expect_outside(0, -EBUSY);
+        EXPECT(0, how / 2 ? cove_abort(segment) : cove_commit(segment));
+        expect_outside(0, 0); /* commit and abort free what was taken inside, unlocked or not */
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+        assert_int_equal(atomic_load(&covei_thread.shm->marks), 0);
+        end();
+    }
+}
+
+/* A reader that gave its lock up, as far as it may, can write after it: nobody else has written since. */
+static void test_rwlock_read_then_write_in_a_transaction(void **state)
+{
+    (void)state;
+    begin();
+    EXPECT(0, cove_begin(segment));
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_save(segment, &board->one, 16));
+    EXPECT(-EDEADLK, cove_rwlock_lock(segment, &board->lock, COVE_FOREVER));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_FOREVER));
+    expect_outside(-EBUSY, -EBUSY);
+    EXPECT(-EDEADLK, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* it holds it to write */
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    expect_outside(-EBUSY, -EBUSY);
+    EXPECT(0, cove_commit(segment));
+    expect_outside(0, 0);
+    end();
+}
+
+/* What was taken before the transaction outlives it. */
+static void test_rwlock_taken_before_the_transaction_stays(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 2; how++) {
+        begin();
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_rwlock_lock(segment, &board->others[0], COVE_NOWAIT));
+        EXPECT(0, cove_begin(segment));
+        EXPECT(0, cove_save(segment, &board->one, 16));
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT)); /* once more, inside */
+        EXPECT(0, how ? cove_abort(segment) : cove_commit(segment));
+        expect_outside(0, -EBUSY);
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(0, cove_rwlock_unlock(segment, &board->others[0]));
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->others[0]));
+        /* Given back inside with nothing saved, and taken again: that one is the transaction's. */
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_begin(segment));
+        EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_save(segment, &board->one, 16));
+        EXPECT(0, how ? cove_abort(segment) : cove_commit(segment));
+        expect_outside(0, 0);
+        end();
+    }
+}
+
+/* A thread that ends holding read and write locks gives them back; the written one with the news. */
+static void *end_holding(void *argument)
+{
+    (void)argument;
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_lock(segment, &board->others[1], COVE_NOWAIT));
+    return NULL;
+}
+
+static void test_rwlock_thread_that_ends_counts_as_dead(void **state)
+{
+    (void)state;
+    begin();
+    unit_in_thread(end_holding, NULL);
+    EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    EXPECT(COVE_RECOVERED, cove_rwlock_lock_shared(segment, &board->others[1], COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->others[1]));
+    end();
+}
+
+/* ---- storms */
+
+struct storm {
+    uint64_t seed;
+    unsigned rounds;
+    bool times_out, dies;
+    _Atomic unsigned done;
+};
+
+static _Thread_local bool in_slices;
+
+static int park_any(const struct covei_park *parks, uint32_t count, int64_t timeout_ns)
+{
+    return covei_os_native.park_any(parks, count, in_slices ? timeout_ns : ACTORS_SLICE_NS);
+}
+
+static void write_once(cove_segment *own, struct board *mine, bool pause)
+{
+    EXPECT(0, cove_begin(own));
+    EXPECT(0, cove_save(own, &mine->one, 16));
+    mine->one++;
+    if (pause)
+        sched_yield();
+    mine->two++;
+    EXPECT(0, cove_commit(own)); /* and unlocked */
+}
+
+static void read_and_write(cove_segment *own, void *argument)
+{
+    struct storm *storm = argument;
+    struct board *mine = board_of(own);
+    in_slices = storm->times_out;
+    for (unsigned i = 0; storm->dies || i < storm->rounds; i++) {
+        uint64_t random = unit_random(&storm->seed);
+        bool write = random % 4 == 0, long_way = random >> 20 & 1;
+        int64_t timeout = storm->times_out ? (int64_t)(random >> 32) % (UNIT_MS / 5) : COVE_FOREVER;
+        if (long_way)
+            EXPECT(0, cove_rwlock_lock_shared(own, &mine->others[random >> 40 & 7], COVE_FOREVER));
+        int result = write ? cove_rwlock_lock(own, &mine->lock, timeout)
+                           : cove_rwlock_lock_shared(own, &mine->lock, timeout);
+        if (result >= 0) {
+            assert_int_equal(mine->one, mine->two);
+            if (random >> 24 & 1)
+                sched_yield();
+            if (write)
+                write_once(own, mine, random >> 25 & 1);
+            else
+                assert_int_equal(mine->one, mine->two);
+            EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+        } else
+            EXPECT_WAS(timeout ? -ETIMEDOUT : -EBUSY, result);
+        if (long_way)
+            EXPECT(0, cove_rwlock_unlock(own, &mine->others[random >> 40 & 7]));
+        atomic_fetch_add(&storm->done, 1);
+    }
+}
+
+static void test_rwlock_storm_loses_no_wake(void **state)
+{
+    (void)state;
+    static struct covei_os calls;
+    calls = covei_os_native;
+    calls.park_any = park_any;
+    covei_os = &calls;
+    begin();
+    unsigned phases = testing_scale() > 1 ? 20 : 100;
+    uint64_t seed = 31;
+    int64_t longest = 0;
+    for (unsigned phase = 0; phase < phases; phase++) {
+        struct actor actors[6];
+        struct storm storms[6];
+        int64_t begun = unit_now();
+        for (unsigned i = 0; i < 6; i++) {
+            storms[i] = (struct storm){.seed = unit_random(&seed), .rounds = 1 + phase, .times_out = i == 5};
+            actors[i] = actor_start(false, segment, read_and_write, &storms[i]);
+        }
+        actors_join(actors, 6);
+        longest = unit_now() - begun > longest ? unit_now() - begun : longest;
+    }
+    print_message("%u writes; the longest phase took %.1f ms\n", (unsigned)board->one, (double)longest / 1e6);
+    assert_true(longest < ACTORS_SLICE_NS / 2);
+    assert_int_equal(board->one, board->two);
+    covei_os = &covei_os_native;
+    end();
+}
+
+static void test_rwlock_storm_with_deaths_shows_no_half_change(void **state)
+{
+    (void)state;
+    begin();
+    unsigned kills = testing_scale() > 1 ? 20 : 100;
+    struct actor actors[5];
+    struct storm *storms[5];
+    uint64_t seed = 5;
+    for (unsigned i = 0; i < 5; i++) {
+        storms[i] = testing_shared(sizeof *storms[i]);
+        *storms[i] = (struct storm){.seed = unit_random(&seed), .dies = true};
+        actors[i] = actor_start(true, segment, read_and_write, storms[i]);
+    }
+    for (unsigned i = 0; i < kills; i++) {
+        unsigned victim = i % 5, other = (i + 1) % 5;
+        unsigned seen = atomic_load(&storms[victim]->done);
+        UNTIL(atomic_load(&storms[victim]->done) > seen + unit_random(&seed) % 50, 20000);
+        testing_kill(actors[victim].pid);
+        unsigned others = atomic_load(&storms[other]->done);
+        UNTIL(atomic_load(&storms[other]->done) > others + 5, 20000); /* the others go on */
+        actors[victim] = actor_start(true, segment, read_and_write, storms[victim]);
+    }
+    for (unsigned i = 0; i < 5; i++)
+        testing_kill(actors[i].pid);
+    (void)EXPECT_GOOD(cove_recover(segment));
+    (void)EXPECT_GOOD(cove_rwlock_lock(segment, &board->lock, unit_patience()));
+    assert_int_equal(board->one, board->two);
+    print_message("%u writes, %u kills\n", (unsigned)board->one, kills);
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    assert_int_equal(unit_stat(segment).members_dead, 0);
+    end();
+}
+
+/* ---- written over */
+
+static void test_rwlock_scribbled_word_is_told(void **state)
+{
+    (void)state;
+    begin();
+    static const uint64_t words[] = {0x1fffffff, 4000, UINT64_MAX, 0x80000123};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        board->others[i].word = words[i];
+        EXPECT(COVE_ECORRUPT, cove_rwlock_lock(segment, &board->others[i], COVE_FOREVER));
+        EXPECT(COVE_ECORRUPT, cove_rwlock_lock_shared(segment, &board->others[i], COVE_FOREVER));
+        assert_true(cove_rwlock_lock(segment, &board->others[i], COVE_NOWAIT) < 0);
+        EXPECT(-EPERM, cove_rwlock_unlock(segment, &board->others[i]));
+    }
+    board->lock.drain = UINT32_MAX; /* costs wakes, no more */
+    EXPECT(0, cove_rwlock_lock_shared(segment, &board->lock, COVE_NOWAIT));
+    EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
+    end();
+}
+
+static const struct testing_case tests[] = {
+    TEST(test_rwlock_results),
+    TEST(test_rwlock_limit_of_32_is_told),
+    TEST(test_rwlock_readers_are_inside_together),
+    TEST(test_rwlock_writer_is_alone),
+    TEST(test_rwlock_stopped_reader_keeps_it),
+    TEST(test_rwlock_readers_wait_behind_a_waiting_writer),
+    TEST_TIMEOUT(test_rwlock_writer_that_gives_up_lets_readers_in, 30),
+    TEST_TIMEOUT(test_rwlock_writer_is_not_starved_by_readers, 60),
+    TEST_TIMEOUT(test_rwlock_reader_is_not_starved_by_writers, 60),
+    TEST(test_rwlock_dead_reader_holds_nobody),
+    TEST(test_rwlock_many_dead_readers_hold_nobody),
+    TEST(test_rwlock_dead_writer_is_undone_and_told_once),
+    TEST(test_rwlock_news_of_a_death_outlives_a_timeout),
+    TEST(test_rwlock_news_of_a_death_outlives_a_lack_of_places),
+    TEST(test_rwlock_last_place_does_behind_a_writer_too),
+    TEST(test_rwlock_write_lock_stays_to_the_transactions_end),
+    TEST(test_rwlock_read_lock_stays_to_the_transactions_end),
+    TEST(test_rwlock_read_then_write_in_a_transaction),
+    TEST(test_rwlock_taken_before_the_transaction_stays),
+    TEST(test_rwlock_thread_that_ends_counts_as_dead),
+    TEST_TIMEOUT(test_rwlock_storm_loses_no_wake, 60),
+    TEST_TIMEOUT(test_rwlock_storm_with_deaths_shows_no_half_change, 60),
+    TEST(test_rwlock_scribbled_word_is_told),
+};
+
+int main(void)
+{
+    return testing_run("rwlock", tests);
+}
