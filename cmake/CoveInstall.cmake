@@ -41,4 +41,4 @@ foreach(text README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md 
         install(FILES ${text} DESTINATION ${CMAKE_INSTALL_DOCDIR})
     endif()
 endforeach()
-install(FILES docs/memory.md docs/faults.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)
+install(FILES docs/memory.md docs/faults.md docs/sync.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs)

@@ -195,8 +195,10 @@ void covei_lock_nudge(struct cove_segment *segment, _Atomic uint64_t *word)
 void covei_lock_give(struct cove_segment *segment, _Atomic uint64_t *word, uint64_t held_value, uint64_t flags)
 {
     uint64_t old = held_value;
-    for (;;) { /* others may set WAITERS meanwhile, which a fair lock keeps */
-        uint64_t stays = old & COVEI_LOCK_FAIR ? old & (COVEI_LOCK_FAIR | COVEI_LOCK_WAITERS) : 0;
+    /* A fair lock is freed as if somebody waited: the dead one may have taken it, and WAITERS off, and not have looked
+     * again (keep_waiters). Who comes next looks at the queue. */
+    uint64_t stays = held_value & COVEI_LOCK_FAIR ? COVEI_LOCK_FAIR | COVEI_LOCK_WAITERS : 0;
+    for (;;) { /* others may set WAITERS meanwhile */
         uint64_t next = (COVEI_LOCK_GENERATION(old) + 1) << 32 | flags | stays;
         /* release, edge U: what was put back is seen by the next holder. */
         if (atomic_compare_exchange_weak_explicit(word, &old, next, memory_order_release, memory_order_relaxed))
@@ -204,7 +206,7 @@ void covei_lock_give(struct cove_segment *segment, _Atomic uint64_t *word, uint6
         if ((old & COVEI_LOCK_OWNER) != (held_value & COVEI_LOCK_OWNER))
             return; /* somebody scribbled */
     }
-    if (old & COVEI_LOCK_WAITERS)
+    if ((old | stays) & COVEI_LOCK_WAITERS)
         covei_lock_nudge(segment, word);
 }
 

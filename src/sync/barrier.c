@@ -292,10 +292,11 @@ static int agree(const struct cove_segment *segment, cove_barrier *barrier, uint
 
 int cove_barrier_wait(cove_segment *segment, cove_barrier *barrier, uint32_t parties, int64_t timeout_ns)
 {
-    struct covei_call call = {.waits = &barrier->waits};
+    struct covei_call call = {0};
     int result = covei_call_begin(&call, segment, barrier, sizeof *barrier, "barrier");
     if (result < 0)
         return result;
+    call.waits = &barrier->waits;
     struct party party = {
         .lane = call.lane, .barrier = barrier, .offset = covei_offset(call.segment, barrier), .parties = parties};
     party.place = find_place(party.lane, party.offset);

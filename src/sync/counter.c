@@ -44,7 +44,7 @@ static uint32_t lines_of(const cove_counter *counter)
 
 static _Atomic int64_t *cell_of(const cove_counter *counter, uint32_t line)
 {
-    return (_Atomic int64_t *)((uintptr_t)counter + COVEI_CACHE_LINE * (UINT64_C(1) + line));
+    return (_Atomic int64_t *)((uintptr_t)counter + COVEI_CACHE_LINE * ((uintptr_t)1 + line));
 }
 
 /* Any number that differs from thread to thread will do; who has no lane anywhere goes by his processor. */

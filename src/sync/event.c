@@ -121,10 +121,11 @@ static bool come(void *context, uint32_t *expected)
 
 static COVEI_COLD int wait_slowly(cove_segment *segment, cove_event *event, struct awaited *awaited, int64_t timeout_ns)
 {
-    struct covei_call call = {.waits = &event->waits};
+    struct covei_call call = {0};
     int result = covei_call_begin(&call, segment, event, sizeof *event, "event");
     if (result < 0)
         return result;
+    call.waits = &event->waits;
     awaited->word = word_of(event);
     if (!awaited->entered)
         awaited->version = version_of(atomic_load_explicit(awaited->word, memory_order_relaxed));

@@ -23,10 +23,12 @@ static uint32_t place_bit(const struct covei_lane *lane, const cove_mutex *mutex
 
 static COVEI_COLD int lock_slowly(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
 {
-    struct covei_call call = {.waits = &mutex->waits, .longest_us = &mutex->longest_us};
+    struct covei_call call = {0};
     int result = covei_call_begin(&call, segment, mutex, sizeof *mutex, "mutex");
     if (result < 0)
         return result;
+    call.waits = &mutex->waits;
+    call.longest_us = &mutex->longest_us;
     struct covei_lane *lane = call.lane;
     uint32_t bit = lane->marked ? place_bit(lane, mutex) : 0;
     if (lane->marked & bit) /* unlocked inside the transaction and held still: simply locked again */
@@ -84,7 +86,7 @@ int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
         uint64_t offset = covei_offset(segment, mutex);
         struct covei_lane_shm *shm = covei_thread.shm;
         if (COVEI_LIKELY(atomic_load_explicit(&shm->held[0], memory_order_relaxed) == offset) &&
-            COVEI_LIKELY(!has_saved(shm))) {
+            COVEI_LIKELY(offset != 0 && !has_saved(shm))) { /* 0: nothing is held, and that is the segment's header */
             covei_lock_release(shm, covei_thread.id, offset, word_of(mutex));
             return 0;
         }

@@ -155,9 +155,13 @@ static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t tim
 
 static COVEI_COLD int lock_shared_slowly(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
 {
-    struct covei_call call = {.waits = &rwlock->waits, .longest_us = &rwlock->longest_us};
+    struct covei_call call = {0};
     int result = covei_call_begin(&call, segment, rwlock, sizeof *rwlock, "rwlock");
-    return result < 0 ? result : covei_call_end(&call, read_slowly(call.lane, rwlock, timeout_ns));
+    if (result < 0)
+        return result;
+    call.waits = &rwlock->waits;
+    call.longest_us = &rwlock->longest_us;
+    return covei_call_end(&call, read_slowly(call.lane, rwlock, timeout_ns));
 }
 
 int cove_rwlock_lock_shared(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
@@ -308,9 +312,13 @@ static int write_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t ti
 
 static COVEI_COLD int lock_slowly(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
 {
-    struct covei_call call = {.waits = &rwlock->waits, .longest_us = &rwlock->longest_us};
+    struct covei_call call = {0};
     int result = covei_call_begin(&call, segment, rwlock, sizeof *rwlock, "rwlock");
-    return result < 0 ? result : covei_call_end(&call, write_slowly(call.lane, rwlock, timeout_ns));
+    if (result < 0)
+        return result;
+    call.waits = &rwlock->waits;
+    call.longest_us = &rwlock->longest_us;
+    return covei_call_end(&call, write_slowly(call.lane, rwlock, timeout_ns));
 }
 
 /* Where nobody has it and nobody reads, and this thread reads under no lock. */
@@ -370,7 +378,7 @@ int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
             tell_writer(drain_of(rwlock));
             return 0;
         }
-        if (COVEI_LIKELY(held == offset && !has_saved(shm))) {
+        if (COVEI_LIKELY(held == offset && offset != 0 && !has_saved(shm))) { /* 0: nothing is held */
             covei_lock_release(shm, covei_thread.id, offset, word_of(rwlock)); /* edge U */
             return 0;
         }

@@ -239,10 +239,12 @@ static int take_slowly(struct taking *taking, int64_t timeout_ns)
 
 static int take_public(cove_segment *segment, cove_semaphore *semaphore, bool owned, int64_t timeout_ns)
 {
-    struct covei_call call = {.waits = &semaphore->waits, .longest_us = &semaphore->longest_us};
+    struct covei_call call = {0};
     int result = covei_call_begin(&call, segment, semaphore, sizeof *semaphore, "semaphore");
     if (result < 0)
         return result;
+    call.waits = &semaphore->waits;
+    call.longest_us = &semaphore->longest_us;
     struct taking taking = {
         .lane = call.lane, .word = word_of(semaphore), .mark = mark_of(call.segment, semaphore), .owned = owned};
     result = take_slowly(&taking, timeout_ns);

@@ -3,7 +3,6 @@
 #include "hall.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,12 +41,12 @@ void change_pair(struct worker *worker, struct pair *pair)
     int64_t amount = (int64_t)below(&worker->random, 100);
     must(cove_save(worker->segment, pair, sizeof *pair), "save a pair");
     pair->left += amount;
-    if (one_in(&worker->random, 4))
-        sched_yield(); /* let others run, and the killer, while it is half done */
+    if (one_in(&worker->random, 8))
+        nap_ns(40000); /* let others run, and the killer, while it is half done */
     pair->right += amount;
 }
 
-bool runs(int32_t pid)
+static bool state_of(int32_t pid, const char *not_in)
 {
     char path[64], text[512] = "", state = 0;
     unsigned flags = 0;
@@ -61,7 +60,17 @@ bool runs(int32_t pid)
     const char *end = strrchr(text, ')');
     if (!end || sscanf(end + 1, " %c %*d %*d %*d %*d %*d %u", &state, &flags) != 2)
         return false;
-    return !strchr("ZXTt", state) && !(flags & FLAG_EXITING);
+    return !strchr(not_in, state) && !(flags & FLAG_EXITING);
+}
+
+bool lives(int32_t pid)
+{
+    return state_of(pid, "ZX");
+}
+
+bool runs(int32_t pid)
+{
+    return state_of(pid, "ZXTt");
 }
 
 void count_up(int which)
@@ -100,13 +109,14 @@ void check_sum(int64_t value, const char *what)
     }
     int64_t more = atomic_load(&ledger->hall.most_more), less = atomic_load(&ledger->hall.most_less);
     if (value > sum + more || value < sum + less)
-        fault("%s: it is %lld, where %lld was counted, and killed workers may have added up to %lld and taken up to %lld",
-              what, (long long)value, (long long)sum, (long long)more, (long long)-less);
+        fault(
+            "%s: it is %lld, where %lld was counted, and killed workers may have added up to %lld and taken up to %lld",
+            what, (long long)value, (long long)sum, (long long)more, (long long)-less);
 }
 
 /* ---- the parts */
 
-static struct hall *open_hall(struct worker *worker, uint32_t flags)
+struct hall *open_hall(struct worker *worker, uint32_t flags)
 {
     void *memory = NULL;
     begin_doing(worker, DOING_OPEN);
@@ -122,22 +132,19 @@ static struct hall *open_hall(struct worker *worker, uint32_t flags)
     return memory;
 }
 
-static void close_hall(struct worker *worker)
+void close_hall(struct worker *worker)
 {
     begin_doing(worker, DOING_CLOSE);
     must(cove_close(worker->segment), "close");
     end_doing(worker, DOING_CLOSE);
 }
 
-static void found_hall(uint32_t seat, uint64_t seed)
+void found_hall(uint32_t seat, uint64_t seed)
 {
     (void)seat, (void)seed;
     struct worker worker = {.seat = &ledger->seats[WORKERS]};
     cove_counter *spread = NULL;
-    uint64_t tally[8];
-    memcpy(tally, (const void *)ledger->hall.tally, sizeof tally);
-    memset(&ledger->hall, 0, sizeof ledger->hall);
-    memcpy((void *)ledger->hall.tally, tally, sizeof tally);
+    memset(&ledger->hall, 0, offsetof(struct hall_ledger, tally));
     struct hall *hall = open_hall(&worker, COVE_EXCLUSIVE);
     hall->fair = (cove_mutex)COVE_MUTEX_FAIR;
     must(cove_semaphore_post(worker.segment, &hall->owned, PERMITS), "post the permits");
@@ -152,11 +159,11 @@ static void work_in_hall(uint32_t seat, uint64_t seed)
 {
     struct worker worker = {.seat = &ledger->seats[seat], .random = seed};
     struct hall *hall = open_hall(&worker, COVE_EXISTING);
-    atomic_store(&ledger->hall.pid[seat], (int32_t)getpid());
-    atomic_store(&ledger->hall.came_ns[seat], 0);
     inherit_intent(seat);
     if (current->begin)
         current->begin(&worker, hall, seat);
+    atomic_store(&ledger->hall.came_ns[seat], 0);
+    atomic_store(&ledger->hall.pid[seat], (int32_t)getpid()); /* what the one before left is put right */
     for (uint64_t left = 500 + below(&worker.random, 20000); left > 0 && !atomic_load(&ledger->stop); left--)
         current->step(&worker, hall, seat);
     if (one_in(&worker.random, 4))
@@ -195,6 +202,13 @@ static void judge_hall(uint32_t seat, uint64_t seed)
 
 /* ---- a storm */
 
+void name_hall(void)
+{
+    static char name[200];
+    name_place(name, storm_place == IN_FD ? IN_POSIX : storm_place, "hall", 0);
+    segment_name = name;
+}
+
 static void print_tally(const struct hall_storm *storm)
 {
     printf("%s:", storm->name);
@@ -207,10 +221,8 @@ bool hall_storm_run(const struct hall_storm *storm, const struct plan *plan, uin
 {
     const struct act act = {
         .found = found_hall, .work = work_in_hall, .judge = judge_hall, .gap_ns = GAP_NS, .stops = true};
-    static char name[200];
     current = storm;
-    name_place(name, storm_place == IN_FD ? IN_POSIX : storm_place, "hall", 0);
-    segment_name = name;
+    name_hall();
     memset((void *)ledger->hall.tally, 0, sizeof ledger->hall.tally);
     atomic_store(&ledger->recovered, 0);
     bool good = storm_rounds(plan, &act, storm->name, killed);

@@ -61,6 +61,11 @@ struct hall_storm {
 };
 bool hall_storm_run(const struct hall_storm *storm, const struct plan *plan, uint64_t *killed);
 
+part found_hall;
+void name_hall(void); /* segment_name is that of the hall's */
+struct hall *open_hall(struct worker *worker, uint32_t flags);
+void close_hall(struct worker *worker);
+
 /* Any of the three ways to wait. */
 int64_t some_patience(struct worker *worker);
 /* Busy, timed out: not taken. Anything else below 0 is a fault. */
@@ -68,7 +73,8 @@ bool got_it(int result, const char *what);
 void check_pair(const struct pair *pair, const char *where);
 /* Adds to both sides; may be interrupted between. */
 void change_pair(struct worker *worker, struct pair *pair);
-/* Does that process run its own code: not dead, dying or stopped? */
+/* Neither dead nor dying: it may execute an instruction of its own still. And: it is not stopped either. */
+bool lives(int32_t pid);
 bool runs(int32_t pid);
 void count_up(int which);
 

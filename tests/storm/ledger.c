@@ -11,10 +11,10 @@ struct ledger *ledger;
 
 const char *doing_name(enum doing doing)
 {
-    static const char *const names[DOING_COUNT] = {
-        "nothing", "open", "close",  "transfer", "audit", "push",   "pop", "spare",   "memory", "growth", "thing",
-        "write",   "read", "thread", "recover",  "judge", "unlink", "gc",  "replace", "cat",    "sync",   "look",
-        "hold",    "meet"};
+    static const char *const names[DOING_COUNT] = {"nothing", "open",   "close",   "transfer", "audit",  "push",
+                                                   "pop",     "spare",  "memory",  "growth",   "thing",  "write",
+                                                   "read",    "thread", "recover", "judge",    "unlink", "gc",
+                                                   "replace", "cat",    "sync",    "look",     "hold",   "meet"};
     return doing < DOING_COUNT ? names[doing] : "?";
 }
 

@@ -179,19 +179,10 @@ static bool see_inside(uint64_t seen[WORKERS])
     return true;
 }
 
-/* Those who died inside do not count: their permits go to others at once. One that is stopped counts. */
-static bool lives(uint32_t seat)
-{
-    int32_t pid = atomic_load(&ledger->hall.pid[seat]);
-    for (int tries = 0; tries < 2; tries++)
-        if (runs(pid))
-            return true;
-    return false;
-}
-
+/* Those who died inside do not count: their permits go to others at once. Who is seen to live afterwards lived then. */
 static void count_inside(void)
 {
-    uint64_t seen[WORKERS], again[WORKERS];
+    uint64_t seen[WORKERS];
     uint32_t inside = 0, living = 0;
     if (!see_inside(seen))
         return;
@@ -201,9 +192,9 @@ static void count_inside(void)
         return;
     count_up(CROWDED);
     for (uint32_t i = 0; i < WORKERS; i++)
-        living += seen[i] & 1 && lives(i);
+        living += seen[i] & 1 && lives(atomic_load(&ledger->hall.pid[i]));
     for (uint32_t i = 0; i < WORKERS; i++)
-        if ((again[i] = atomic_load(&ledger->hall.inside[i])) != seen[i])
+        if (atomic_load(&ledger->hall.inside[i]) != seen[i])
             return; /* the seat of a dead one was given away between */
     if (living > PERMITS)
         fault("%u processes have one of %d permits", living, PERMITS);

@@ -1,4 +1,5 @@
-/* money.c - transfers between accounts. No kill makes or destroys a cent, and nobody who holds the locks sees half a transfer.
+/* money.c - transfers between accounts. No kill makes or destroys a cent, and nobody sees half a transfer: not who holds
+ * the locks, and not who reads under revisions.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "storm.h"
 
@@ -14,12 +15,18 @@ static uint32_t pick(struct worker *worker, struct account *picked[3])
     return count;
 }
 
-/* Keep what will change: the sum alone, the account with its lock, or the sum so often that the journal must grow. */
+/* Keep what will change: the sum alone, the account with its lock and its revision, or the sum so often that the journal
+ * must grow. */
 static void save(struct worker *worker, struct account *account)
 {
     uint64_t times = one_in(&worker->random, 64) ? 60 : 1;
+    bool early = one_in(&worker->random, 2);
+    if (early)
+        must(cove_revision_change(worker->segment, &account->revision), "change a revision");
     if (one_in(&worker->random, 4))
         must(cove_save(worker->segment, account, sizeof *account), "save an account");
+    if (!early || one_in(&worker->random, 8))
+        must(cove_revision_change(worker->segment, &account->revision), "change a revision");
     for (uint64_t i = 0; i < times; i++)
         must(cove_save(worker->segment, &account->cents, sizeof account->cents), "save cents");
 }
@@ -75,9 +82,29 @@ int64_t count_money(const struct world *world)
     return sum;
 }
 
+/* Without locks: all revisions, all balances, all revisions again. */
+static void glance(struct worker *worker)
+{
+    struct account *accounts = worker->world->accounts;
+    uint64_t seen[ACCOUNTS];
+    bool same = false;
+    for (uint32_t tries = 0; !same && tries < 1000; tries++) {
+        for (uint32_t i = 0; i < ACCOUNTS; i++)
+            seen[i] = cove_revision_read(worker->segment, &accounts[i].revision);
+        int64_t sum = count_money(worker->world);
+        same = true;
+        for (uint32_t i = 0; same && i < ACCOUNTS; i++)
+            same = cove_revision_same(&accounts[i].revision, seen[i]);
+        if (same && sum != ACCOUNTS * START_CENTS)
+            fault("a reader under revisions counts %lld cents, not %d", (long long)sum, ACCOUNTS * START_CENTS);
+    }
+}
+
 void do_audit(struct worker *worker)
 {
     begin_doing(worker, DOING_AUDIT);
+    if (one_in(&worker->random, 2))
+        glance(worker);
     for (uint32_t i = 0; i < ACCOUNTS; i++)
         lock(worker, &worker->world->accounts[i].lock);
     int64_t sum = count_money(worker->world);

@@ -8,6 +8,9 @@
  *     comings    opening, closing, removing and clearing up
  *     replacing  regions that are replaced and read
  *     copying    a segment in a file that is copied by cove_sync, with a power cut at the end of each round
+ *     fair, rwlock, owned, plain, counter, goods (conditions and events), barrier, once
+ *                one primitive each: what it guards is even, what it counts is there (hall.h)
+ *     latency    no storm: holders are killed one by one, and it is measured how long until a waiter goes on
  * --place says where the segments of the first two lie: posix (the default), file, sysv, fd.
  *
  * 300 kills each in about 5 s, and no more than 12 s on a slow machine; with COVE_SOAK=1 10,000. The same seed gives
@@ -35,8 +38,11 @@ typedef bool storm(const struct plan *plan, uint64_t *killed);
 static const struct {
     const char *name;
     storm *run;
-} storms[] = {
-    {"work", work_storm}, {"comings", lifecycle_storm}, {"replacing", replace_storm}, {"copying", copy_storm}};
+} storms[] = {{"work", work_storm},      {"comings", lifecycle_storm}, {"replacing", replace_storm},
+              {"copying", copy_storm},   {"fair", fair_storm},         {"rwlock", rwlock_storm},
+              {"owned", owned_storm},    {"plain", plain_storm},       {"counter", counter_storm},
+              {"goods", goods_storm},    {"barrier", barrier_storm},   {"once", once_storm},
+              {"latency", latency_storm}};
 
 #define STORMS (sizeof storms / sizeof *storms)
 
@@ -174,8 +180,11 @@ int main(int argc, char **argv)
     char directory[64];
     unsigned chosen = 0;
     if (!parse(argc, argv, &plan, &chosen)) {
-        (void)fprintf(stderr, "usage: storm [--storm work|comings|replacing|copying]... [--place posix|file|sysv|fd]\n"
-                              "             [--seed N] [--kills N] [--seconds S] [--stay]\n");
+        (void)fprintf(stderr, "usage: storm [--storm NAME]... [--place posix|file|sysv|fd] [--seed N] [--kills N]\n"
+                              "             [--seconds S] [--stay]\nstorms:");
+        for (size_t i = 0; i < STORMS; i++)
+            (void)fprintf(stderr, " %s", storms[i].name);
+        (void)fprintf(stderr, "\n");
         return 2;
     }
     ledger = mmap(NULL, sizeof *ledger, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

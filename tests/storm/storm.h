@@ -33,8 +33,9 @@ enum {
 /* ---- the world */
 
 struct account {
-    cove_mutex lock;
-    int64_t cents; /* guarded by lock */
+    cove_mutex lock; /* guards what follows */
+    cove_revision revision;
+    int64_t cents;
 };
 
 struct node {
@@ -126,7 +127,7 @@ struct hall_ledger {
     _Atomic uint64_t arrived[WORKERS], left[WORKERS]; /* at the barrier: how often */
     _Atomic int64_t intent[WORKERS], sum[WORKERS]; /* an amount that is being counted, and those that were */
     _Atomic int64_t most_more, most_less; /* what killed workers may have counted, above and below 0 */
-    _Atomic uint64_t tally[8]; /* of what happened, for people */
+    _Atomic uint64_t tally[8]; /* of what happened, over all rounds of a storm; the last field */
 };
 
 struct ledger {

@@ -70,6 +70,13 @@ static inline void actors_join(const struct actor *actors, unsigned count)
         actor_join(&actors[i]);
 }
 
+/* A process that ended, and is still to be waited for. */
+static inline bool actor_ended(const struct actor *actor)
+{
+    siginfo_t info = {0};
+    return waitid(P_PID, (id_t)actor->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0;
+}
+
 /* Stopped by SIGSTOP, and known to be. */
 static inline void actor_stop(const struct actor *actor)
 {

@@ -528,19 +528,19 @@ static void test_event_setter_killed_before_the_wake_is_noticed(void **state)
     UNTIL(is_set(segment, waiter.event), 5000);
     int64_t begun = unit_now();
     unit_thread_join(thread);
-    assert_true(unit_now() - begun < 100 * UNIT_MS + unit_patience());
+    assert_true(unit_now() - begun < UNIT_S / 4 + unit_patience());
     assert_true(WIFSIGNALED(testing_wait(pid)));
     finish(segment);
 }
 
 /* What the public header promises of a wake-up that a death took along. */
-static void test_event_sleeps_a_tenth_of_a_second_at_most(void **state)
+static void test_event_sleeps_a_quarter_of_a_second_at_most(void **state)
 {
     (void)state;
     cove_segment *segment = unit_open("t");
     waiting_measure_slices();
-    EXPECT(-ETIMEDOUT, cove_event_wait(segment, &open_board(segment)->events[0], 1200 * UNIT_MS));
-    assert_in_range(waiting_longest_slice_ns, 10 * UNIT_MS, 100 * UNIT_MS);
+    EXPECT(-ETIMEDOUT, cove_event_wait(segment, &open_board(segment)->events[0], 4 * UNIT_S));
+    assert_in_range(waiting_longest_slice_ns, 100 * UNIT_MS, 250 * UNIT_MS);
     finish(segment);
 }
 
@@ -560,7 +560,7 @@ static const struct testing_case tests[] = {
     TEST(test_event_waits_end_by_interrupt_alone),
     TEST_TIMEOUT(test_event_killed_waiters_harm_nobody, 20),
     TEST(test_event_setter_killed_before_the_wake_is_noticed),
-    TEST(test_event_sleeps_a_tenth_of_a_second_at_most),
+    TEST(test_event_sleeps_a_quarter_of_a_second_at_most),
 };
 
 int main(void)

@@ -3,6 +3,8 @@
 /* ctest: threads valgrind timeout=60 */
 #include "unit.h"
 
+#include "segment/segment.h"
+
 #include <signal.h>
 
 struct board {

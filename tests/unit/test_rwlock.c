@@ -557,7 +557,7 @@ static void test_rwlock_last_place_does_behind_a_writer_too(void **state)
     begin();
     EXPECT(0, cove_rwlock_lock(segment, &board->lock, COVE_NOWAIT));
     struct actor reader = actor_start(true, segment, read_with_31, NULL);
-    UNTIL(actors_waiting(segment, &board->lock) == 1 || waitpid(reader.pid, NULL, WNOHANG | WNOWAIT) != 0, 20000);
+    UNTIL(actors_waiting(segment, &board->lock) == 1 || actor_ended(&reader), 20000);
     EXPECT(0, cove_rwlock_unlock(segment, &board->lock));
     actor_join(&reader);
     end();

@@ -36,20 +36,29 @@ static inline void waiting_without_slices(void)
     covei_os = &os;
 }
 
+#define WAITING_FAST 8
+
 static int64_t waiting_longest_slice_ns;
+
+static inline int64_t waiting_fast_now(void)
+{
+    return covei_os_native.now() * WAITING_FAST;
+}
 
 static inline int waiting_note_slice(const struct covei_park *parks, uint32_t count, int64_t timeout_ns)
 {
     if (timeout_ns > waiting_longest_slice_ns)
         waiting_longest_slice_ns = timeout_ns;
-    return covei_os_native.park_any(parks, count, timeout_ns);
+    return covei_os_native.park_any(parks, count, timeout_ns / WAITING_FAST);
 }
 
-/* From now on waiting_longest_slice_ns says how long at most this process would have slept without looking. */
+/* From now on waiting_longest_slice_ns says how long at most this process would have slept without looking; and its time
+ * goes fast, so that nobody has to wait for that. */
 static inline void waiting_measure_slices(void)
 {
     static struct covei_os os;
     os = covei_os_native;
+    os.now = waiting_fast_now;
     os.park_any = waiting_note_slice;
     covei_os = &os;
 }

@@ -89,7 +89,7 @@ _cove_command()
     if declare -F _command_offset >/dev/null && ((${#COMP_WORDS[@]} == $#)); then
         _command_offset "$place"
     elif ((place == $# - 1)); then
-        mapfile -t COMPREPLY < <(compgen -c -- "${!#}")
+        mapfile -t COMPREPLY < <(compgen -c -- "${!#}" | sort -u)
     else
         mapfile -t COMPREPLY < <(compgen -f -- "${!#}")
     fi
