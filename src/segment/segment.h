@@ -392,6 +392,18 @@ static inline void covei_lock_release(struct covei_lane_shm *shm, uint64_t id, u
         covei_lock_released(shm, offset, word, old);
 }
 
+/* Likewise one whose place is known to be the first. */
+static inline void covei_lock_release_first(struct covei_lane_shm *shm, uint64_t id, uint64_t offset,
+                                            _Atomic uint64_t *word)
+{
+    uint64_t old = atomic_fetch_add_explicit(word, (UINT64_C(1) << 32) - id, memory_order_release); /* as above */
+    covei_order();
+    if (COVEI_LIKELY(!(old & COVEI_LOCK_WAITERS)))
+        atomic_store_explicit(&shm->held[0], 0, memory_order_release);
+    else
+        covei_lock_released(shm, offset, word, old);
+}
+
 static inline void covei_lock_drop(struct covei_lane *lane, _Atomic uint64_t *word)
 {
     covei_lock_release(lane->shm, lane->id, covei_offset(lane->segment, word), word);

@@ -87,7 +87,7 @@ int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
         struct covei_lane_shm *shm = covei_thread.shm;
         if (COVEI_LIKELY(atomic_load_explicit(&shm->held[0], memory_order_relaxed) == offset) &&
             COVEI_LIKELY(offset != 0 && !has_saved(shm))) { /* 0: nothing is held, and that is the segment's header */
-            covei_lock_release(shm, covei_thread.id, offset, word_of(mutex));
+            covei_lock_release_first(shm, covei_thread.id, offset, word_of(mutex));
             return 0;
         }
     }

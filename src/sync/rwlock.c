@@ -379,7 +379,7 @@ int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
             return 0;
         }
         if (COVEI_LIKELY(held == offset && offset != 0 && !has_saved(shm))) { /* 0: nothing is held */
-            covei_lock_release(shm, covei_thread.id, offset, word_of(rwlock)); /* edge U */
+            covei_lock_release_first(shm, covei_thread.id, offset, word_of(rwlock)); /* edge U */
             return 0;
         }
     }

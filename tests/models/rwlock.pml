@@ -21,57 +21,79 @@ bit recovered;
 bit drain_waits; /* DRAIN_WAITS */
 bit drain_news; /* it was counted up since the writer read it */
 
-/* ---- marks. A lane's stores go round: marks + 1, the place filled, the place emptied, marks - 1. What others see is after
- * `seen` of them; `late` more are in its processor's store buffer. */
-#define MARKED 2
-byte seen[LANES + 1];
+/* ---- marks. A lane's stores go round: `marks` up, the place filled, the place emptied, `marks` down. Others see the state
+ * after `done` of them; `late` more are in its processor's store buffer. */
+byte done[LANES + 1];
 byte late[LANES + 1];
-#define AFTER(lane) ((seen[lane] + late[lane]) % 4)
+#define MARKED 2
 
-/* ---- what the lock guards: 0: as when a change was acknowledged last; and the writer's journal */
+/* ---- what the lock guards (0: as when a change was acknowledged last), and the writer's journal */
 bit first, second;
 byte saved;
 
 /* ---- the kernel */
 byte alive = (1 << (LANES + 1)) - 2;
-byte asleep; /* on `drain` */
+byte asleep; /* who sleeps on `drain` */
+byte watched; /* on whose signs of life it sleeps too */
 byte recoverer[LANES + 1];
 
 /* ---- ghosts */
 byte reads, writes; /* who has the lock, in the users' eyes */
-byte drains; /* has the word, and waits for readers */
+byte drains; /* who has the word, and waits for readers */
 bit owed; /* a writer died: the next is to be told */
+
+#ifdef IGNORES_NEWS
+#define NO_NEWS true
+#else
+#define NO_NEWS !recovered
+#endif
 
 inline fence(lane)
 {
-    seen[lane] = AFTER(lane); late[lane] = 0
+    done[lane] = (done[lane] + late[lane]) % 4; late[lane] = 0
 }
-#define STORE(lane) late[lane]++
-
+inline store()
+{
+    d_step { late[id] < 4 -> late[id]++ }
+}
 inline enter_to_read(is_told)
 {
     assert((writes & alive) == 0);
     assert(!owed || is_told);
     owed = 0; ADD(reads, id)
 }
-inline enter_to_write(is_told)
+inline enter_to_write()
 {
     assert((writes & alive) == 0 && (reads & alive) == 0);
-    assert(!owed || is_told);
+    assert(!owed || told);
     assert(!first && !second);
-    owed = 0; writes = BIT(id)
+    owed = 0; writes = BIT(id); told = 0
 }
-
-inline tell_writer()
+inline tell_writer(lane)
 {
     if
     :: drain_waits ->
-        d_step { fence(id); drain_news = 1 };
-        asleep = 0
+        d_step { fence(lane); drain_news = 1 };
+        d_step { asleep = 0; watched = 0 }
     :: !drain_waits
     fi
 }
-
+inline look_at(lane)
+{
+    if
+    :: id != lane && done[lane] == MARKED -> ADD(found, lane)
+    :: id == lane || done[lane] != MARKED
+    fi
+}
+inline look_at_marks()
+{
+    look_at(1);
+    look_at(2);
+    look_at(3)
+#if LANES > 3
+    ;look_at(4)
+#endif
+}
 inline free_word()
 {
     d_step {
@@ -84,7 +106,7 @@ inline free_word()
 
 proctype lane(byte id)
 {
-    byte target;
+    byte target, found;
     bit told, to_write, draining;
 
 born:
@@ -94,7 +116,7 @@ born:
         :: goto read
         :: to_write = 1; goto take
 #ifdef RESTS
-        :: late[id] == 0 -> goto rest
+        :: goto rest
 #endif
         fi;
 
@@ -102,108 +124,213 @@ read: /* try_read */
 #ifdef LATE_MARK
         if
         :: owner == NOBODY && !recovered
-        :: !(owner == NOBODY && !recovered) -> goto take
+        :: owner != NOBODY || recovered -> goto take
         fi;
-        STORE(id);
-        STORE(id);
+        store();
+        store();
         atomic { fence(id); enter_to_read(0); goto reading };
 #endif
-        STORE(id);
-        STORE(id);
+        store();
+        store();
 #ifndef READER_NO_FENCE
         d_step { fence(id) };
 #endif
         atomic {
             if
-            :: owner == NOBODY IS_QUIET -> enter_to_read(0); goto reading
-            :: true /* taken, or WAITERS is set */
+            :: owner == NOBODY && NO_NEWS -> enter_to_read(0); goto reading
+            :: true /* it is taken, or has bits */
             fi
         };
-        STORE(id);
-        STORE(id);
-        tell_writer();
+        store();
+        store();
+        tell_writer(id);
 
-take: /* covei_lock_take, and whoever died with the word */
+take: /* covei_lock_take */
         if
-        :: atomic { owner == NOBODY -> owner = id; told = recovered; recovered = 0; fence(id) }
+        :: d_step { owner == NOBODY -> owner = id; told = recovered; recovered = 0; fence(id) }
         :: atomic { owner != NOBODY && !IN(alive, owner) -> target = owner; goto recover }
         fi;
         if
         :: to_write -> goto write
-        :: else
+        :: !to_write
         fi;
 
         /* read_in_turn */
 #ifdef DROPS_BEFORE_MARK
-        atomic { fence(id); owner = NOBODY };
+        owner = NOBODY;
+        store();
+        store();
+        atomic { fence(id); enter_to_read(told); told = 0 };
+#else
+        store();
+        store();
+        atomic { fence(id); owner = NOBODY; enter_to_read(told); told = 0 };
 #endif
-        STORE(id);
-        STORE(id);
-        atomic {
-            fence(id); /* the addition that gives the word back */
-#ifndef DROPS_BEFORE_MARK
-            owner = NOBODY;
-#endif
-            enter_to_read(told); told = 0
-        };
 
 reading:
         assert(!first);
         assert(!second);
         REMOVE(reads, id);
-        STORE(id); /* covei_mark_clear */
-        STORE(id);
-        tell_writer();
+        store(); /* covei_mark_clear */
+        store();
+        tell_writer(id);
         goto born;
 
 write: /* wait_for_readers */
-        if :: seen[1] != MARKED || id == 1 :: seen[1] == MARKED && id != 1 -> goto drain fi;
-        if :: seen[2] != MARKED || id == 2 :: seen[2] == MARKED && id != 2 -> goto drain fi;
-        if :: seen[3] != MARKED || id == 3 :: seen[3] == MARKED && id != 3 -> goto drain fi;
-        goto drained;
+        look_at_marks();
+        if
+        :: found == 0 -> goto drained
+        :: found != 0 -> atomic { found = 0; draining = 1; ADD(drains, id) }
+        fi;
 
 drain: /* drain_in_slices */
-        atomic { draining = 1; ADD(drains, id) };
-        do
-        :: drain_waits = 1;
-#ifndef READS_DRAIN_LATE
-            drain_news = 0;
-#endif
 #ifdef TIMELY
-            d_step { fence(1); fence(2); fence(3) };
+        d_step { drain_waits = 1; fence(1); fence(2); fence(3) };
+#else
+        drain_waits = 1;
 #endif
-            if :: seen[1] != MARKED || id == 1 :: seen[1] == MARKED && id != 1 -> target = 1; goto sleep fi;
-            if :: seen[2] != MARKED || id == 2 :: seen[2] == MARKED && id != 2 -> target = 2; goto sleep fi;
-            if :: seen[3] != MARKED || id == 3 :: seen[3] == MARKED && id != 3 -> target = 3; goto sleep fi;
-            break;
-sleep:
+        drain_news = 0;
+        look_at_marks();
+        if
+        :: found == 0 -> goto drained
+        :: found != 0
+        fi;
 #ifdef READS_DRAIN_LATE
-            drain_news = 0;
+        drain_news = 0;
 #endif
-            if
-            :: atomic { !IN(alive, target) -> goto recover } /* covei_marks_bury */
-            :: IN(alive, target) -> target = 0
-            fi;
+        if /* covei_marks_bury */
+        :: atomic { IN(found & ~alive, 1) -> target = 1; goto recover }
+        :: atomic { IN(found & ~alive, 2) -> target = 2; goto recover }
+        :: atomic { IN(found & ~alive, 3) -> target = 3; goto recover }
+        :: (found & ~alive) == 0
+        fi;
 #ifdef TIMEOUTS
-            if
-            :: break
-            :: true
-            fi;
+        if
+        :: goto give_up
+        :: true
+        fi;
 #endif
-#ifndef POLLS
-            d_step { if :: drain_news :: else -> ADD(asleep, id) fi };
-            if
-            :: !IN(asleep, id)
+#ifdef POLLS
+        found = 0;
+#else
+        d_step { if :: drain_news || (found & ~alive) != 0 :: else -> asleep = id; watched = found fi; found = 0 };
+        if
+        :: asleep != id
 #ifndef NO_SLICES
-            :: REMOVE(asleep, id)
+        :: d_step { asleep = 0; watched = 0 }
 #endif
-            fi
+        fi;
 #endif
-        od;
+        goto drain;
+
 drained:
-        skip
+        if
+        :: draining ->
+            drain_waits = 0;
+            d_step { draining = 0; REMOVE(drains, id) }
+        :: !draining
+        fi;
+        atomic { enter_to_write() };
+        ADD(saved, id);
+        first = 1;
+        second = 1;
+        d_step { REMOVE(saved, id); first = 0; second = 0 };
+        atomic { assert(owner == id && writes == BIT(id)); owner = NOBODY; REMOVE(writes, id) };
+        goto born;
+
+give_up: /* as the shortest way to write does, too */
+        drain_waits = 0;
+        atomic { draining = 0; REMOVE(drains, id); found = 0; owner = NOBODY; recovered = told; goto born };
+
+recover: /* covei_recover_locks: free_dead_lane */
+        atomic { found = 0; if :: recoverer[target] == NOBODY -> recoverer[target] = id :: else -> goto recovered_not fi };
+#ifdef EARLY_FREE
+        free_word();
+#endif
+#ifndef NAIVE_RECOVERY
+        if
+        :: IN(saved, target) ->
+            second = 0;
+            first = 0
+        :: !IN(saved, target)
+        fi;
+#endif
+        REMOVE(saved, target); /* the phase is UNDONE */
+        free_word();
+#ifndef KEEPS_MARK
+        if
+        :: done[target] != 0 ->
+            done[target] = 0;
+            tell_writer(id)
+        :: done[target] == 0
+        fi;
+#endif
+        recoverer[target] = NOBODY;
+recovered_not:
+        target = 0;
+        if
+        :: draining -> goto drain
+        :: !draining -> goto take
+        fi
     } unless { !IN(alive, id) };
 rest:
+    atomic { target = 0; found = 0; told = 0; to_write = 0; draining = 0 };
 end_rest:
     false
 }
+
+/* What is in a lane's store buffer goes to memory some time. */
+proctype buffer(byte id)
+{
+end:
+    do
+    :: d_step { late[id] > 0 -> late[id]--; done[id] = (done[id] + 1) % 4 }
+    od
+}
+
+proctype killer()
+{
+    byte crashes, victim;
+end:
+    do
+    :: crashes < CRASHES ->
+        atomic {
+            if
+            :: victim = 1
+            :: crashes >= 1 -> victim = 2
+            :: crashes >= 2 -> victim = 3
+            fi;
+            if
+            :: IN(alive, victim) ->
+                crashes++;
+                fence(victim);
+                REMOVE(alive, victim); REMOVE(reads, victim); REMOVE(drains, victim);
+                if :: IN(writes, victim) -> owed = 1 :: else fi;
+                if :: asleep == victim || IN(watched, victim) -> asleep = 0; watched = 0 :: else fi;
+                if :: recoverer[1] == victim -> recoverer[1] = NOBODY :: else fi;
+                if :: recoverer[2] == victim -> recoverer[2] = NOBODY :: else fi;
+                if :: recoverer[3] == victim -> recoverer[3] = NOBODY :: else fi
+            :: else
+            fi;
+            victim = 0
+        }
+    :: break
+    od
+}
+
+init
+{
+    byte i;
+    atomic {
+        for (i : 1 .. LANES) { run lane(i) }
+        for (i : 1 .. LANES) { run buffer(i) }
+        i = 0;
+#if CRASHES > 0
+        run killer()
+#endif
+    }
+}
+
+#ifdef WRITER_GETS_IN
+ltl writer_gets_in { [] <> (drains == 0) }
+#endif
