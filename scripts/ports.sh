@@ -25,6 +25,7 @@ aarch64 test_segment_grow test_grow_in_little_address_space    qemu accepts RLIM
 aarch64 test_segment_race test_race_of_creators_has_one_winner    40 emulators on few cores take longer than the 5 s that cove_open waits
 aarch64 test_segment_race test_race_of_removing_and_creating_leaves_whole_segments    does not end within ten minutes there; why is not known
 aarch64 test_trap_nameless *                            its strangers are the program executed anew, which the kernel cannot do with it
+aarch64 test_trap_wait test_wait_killed_holder_leaves_half_a_change    shows a robust mutex of pthread's
 musl    fault.process_descriptors                       calls posix_spawn_file_actions_addclosefrom_np, which musl has not (not built)
 musl    kill.table_clang                                the other compiler's library is made with glibc
 musl    fuzz.libfuzzer                                  libFuzzer wants clang
