@@ -29,7 +29,8 @@ struct cove_stream {
     uint64_t claim;
     uint64_t holder; /* who had the end when we wanted it */
     uint32_t session;
-    uint32_t interrupts; /* covei_interrupts when the wait under way began */
+    uint32_t interrupts; /* covei_interrupts when the call that waits began */
+    bool in_long_write; /* which waits more than once */
     uint32_t inside; /* durable: how deep we are between covei_stream_enter and _leave */
     bool owns_segment; /* opened by its full name: closing the stream closes the segment once */
 

@@ -274,7 +274,8 @@ int covei_stream_wait_data(struct cove_stream *stream, int64_t timeout_ns)
         return data_ready(stream, 0) ? 0 : too_late(stream, -EAGAIN);
     }
     int64_t deadline = covei_wait_begin(timeout_ns);
-    stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
+    if (!stream->in_long_write)
+        stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
     int result = 0;
     while (result == 0 && !data_ready(stream, 0))
         result = wait_for(stream, data_ready, 0, deadline);
@@ -309,7 +310,8 @@ int covei_stream_wait_room(struct cove_stream *stream, uint64_t bytes, int64_t t
     if (bytes + COVEI_STREAM_SPARE > stream->capacity)
         return covei_error(-EMSGSIZE, "%s: %" PRIu64 " bytes never fit", stream->name, bytes);
     int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
-    stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
+    if (!stream->in_long_write)
+        stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
     while (!room_ready(stream, bytes)) {
         if (!head_sane(stream))
             return covei_error(COVE_ECORRUPT, "%s: the reader's place makes no sense: somebody wrote over it",

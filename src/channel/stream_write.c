@@ -155,7 +155,7 @@ static int64_t cut_short(struct cove_stream *stream, uint64_t done, int result)
     return (int64_t)done;
 }
 
-static int64_t write_long(struct cove_stream *stream, const unsigned char *data, uint64_t size, int64_t timeout_ns)
+static int64_t write_chunks(struct cove_stream *stream, const unsigned char *data, uint64_t size, int64_t timeout_ns)
 {
     uint64_t most = size <= stream->capacity / 4 ? size : covei_min(stream->capacity / 8, CHUNK_MOST);
     int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
@@ -172,6 +172,16 @@ static int64_t write_long(struct cove_stream *stream, const unsigned char *data,
         done += chunk;
     }
     return (int64_t)done;
+}
+
+/* An interrupt between two of its waits ends it too. */
+static int64_t write_long(struct cove_stream *stream, const unsigned char *data, uint64_t size, int64_t timeout_ns)
+{
+    stream->interrupts = atomic_load_explicit(&covei_interrupts, memory_order_acquire);
+    stream->in_long_write = true;
+    int64_t done = write_chunks(stream, data, size, timeout_ns);
+    stream->in_long_write = false;
+    return done;
 }
 
 int64_t cove_stream_write(cove_stream *stream, const void *data, size_t size_bytes, int64_t timeout_ns)

@@ -213,7 +213,9 @@ static void check_lane(const struct cove_segment *segment, uint32_t index, struc
              atomic_load_explicit(&segment->owners[index], memory_order_acquire) == owner)
         covei_found(findings, "lane %" PRIu32 ": it belongs to row %" PRIu32 ", which nobody has", index, owner - 1);
     bool clean = atomic_load_explicit(&shm->tails, memory_order_relaxed) == 0 && !covei_lane_holds(shm) &&
-                 shm->journal_block == 0 && shm->journal_next == 0 && shm->journal_old == 0;
+                 atomic_load_explicit(&shm->marks, memory_order_relaxed) == 0 &&
+                 atomic_load_explicit(&shm->waits_for, memory_order_relaxed) == 0 && shm->journal_block == 0 &&
+                 shm->journal_next == 0 && shm->journal_old == 0;
     if (owner == 0 && !clean && atomic_load_explicit(&segment->owners[index], memory_order_acquire) == 0)
         covei_found(findings, "lane %" PRIu32 ": it has no owner, but is not clean", index);
     const char *wrong = covei_journal_check(segment, shm);

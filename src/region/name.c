@@ -38,6 +38,12 @@ static struct shown shown(const char *name)
 }
 
 /* What a name of either kind must be: not empty, not too long, beginning well. */
+/* "a segment", "an object". */
+static const char *with_article(const char *what)
+{
+    return *what == 'o' ? "an object" : "a segment";
+}
+
 static int check_common(const char *name, const char *what)
 {
     if (!name || !*name)
@@ -47,8 +53,8 @@ static int check_common(const char *name, const char *what)
         return covei_error(COVE_ENAME, "%s: the %s's name is longer than %d bytes; shorten it", shown(name).text, what,
                            COVEI_NAME_MAX);
     if (name[0] == '.' || name[0] == '-')
-        return covei_error(COVE_ENAME, "%s: a %s's name does not begin with '%c'; begin it with a letter or digit",
-                           shown(name).text, what, name[0]);
+        return covei_error(COVE_ENAME, "%s: %s's name does not begin with '%c'; begin it with a letter or digit",
+                           shown(name).text, with_article(what), name[0]);
     return 0;
 }
 
@@ -56,10 +62,10 @@ static int odd_character(const char *name, const char *what, char c)
 {
     unsigned char byte = (unsigned char)c;
     if (byte > ' ' && byte < 127)
-        return covei_error(COVE_ENAME, "%s: a %s's name cannot hold '%c'; use letters, digits, '.', '_' and '-'",
-                           shown(name).text, what, c);
-    return covei_error(COVE_ENAME, "%s: a %s's name cannot hold the byte 0x%02x; use letters, digits, '.', '_' and '-'",
-                       shown(name).text, what, byte);
+        return covei_error(COVE_ENAME, "%s: %s's name cannot hold '%c'; use letters, digits, '.', '_' and '-'",
+                           shown(name).text, with_article(what), c);
+    return covei_error(COVE_ENAME, "%s: %s's name cannot hold the byte 0x%02x; use letters, digits, '.', '_' and '-'",
+                       shown(name).text, with_article(what), byte);
 }
 
 static int check_plain(const char *name)

@@ -183,6 +183,8 @@ static int arrive(const struct party *party, bool may_wait, uint64_t *round)
             next = (((old & ROUND_MASK) + ROUND_ONE) & ROUND_MASK) | (uint64_t)epoch_of(old) << 48;
         else if (may_wait)
             next = old + ARRIVED_ONE;
+        else if (covei_marks_bury(party->lane, COVEI_HELD(COVEI_HELD_PARTY, party->offset)))
+            return arrive(party, may_wait, round);
         else
             return covei_error(-EBUSY, "%s: %" PRIu32 " of %" PRIu32 " parties have come", party->lane->segment->name,
                                arrived_of(old), party->parties);
@@ -215,19 +217,31 @@ static int too_few(const struct party *party, uint64_t word)
                        party->lane->segment->name, arrived_of(word), party->parties);
 }
 
+/* By the signs of life of those whom this thread watched. */
+static bool saw_a_death(const struct party *party)
+{
+    for (uint32_t i = 0; i < party->others.count; i++)
+        if (covei_lane_died(&party->lane->segment->lanes[party->others.lanes[i]]))
+            return true;
+    return false;
+}
+
 static int wait_for_round(struct party *party, uint64_t round, const struct covei_wait *wait)
 {
     struct covei_lane *lane = party->lane;
     struct cove_segment *segment = lane->segment;
     _Atomic uint64_t *word = word_of(party->barrier);
     uint64_t mark = COVEI_HELD(COVEI_HELD_PARTY, party->offset);
+    bool slept = false;
     for (;;) {
+        if (slept && saw_a_death(party))
+            (void)covei_marks_bury(lane, mark); /* the system woke us alone, and he may have owed all a wake-up */
         uint64_t now = atomic_load_explicit(word, memory_order_acquire);
         if ((now & ROUND_MASK) != round)
             return 0;
         if (now & BROKEN || epoch_of(now) != my_epoch(party))
             return tell_broken(party, now);
-        if (covei_marks_bury(lane, mark))
+        if (slept && covei_marks_bury(lane, mark)) /* asks the kernel about each: not before it is worth it */
             continue;
         int over = covei_wait_over(wait, segment->name);
         if (over < 0 && !withdraw(party, round))
@@ -245,12 +259,14 @@ static int wait_for_round(struct party *party, uint64_t round, const struct cove
         lane->waited++;
         covei_wait_sleep(segment, wait, (_Atomic uint32_t *)(void *)covei_lock_futex(word), (uint32_t)now,
                          &party->others, COVE_FOREVER);
+        slept = true;
     }
 }
 
 static bool spin_round(const struct party *party, uint64_t round)
 {
-    for (int i = covei_os->cpu_count() > 1 ? 100 : 1; i > 0; i--) {
+    /* With more parties than processors some cannot come before we sleep. */
+    for (int i = covei_os->cpu_count() >= (int)party->parties ? 100 : 1; i > 0; i--) {
         if ((atomic_load_explicit(word_of(party->barrier), memory_order_acquire) & ROUND_MASK) != round)
             return true;
         covei_relax();

@@ -14,11 +14,11 @@
 
 /* What may be held for long, and has no part in transactions, leaves the first places, with which locks are quick, to
  * locks. It is not counted in `places` of the lane. */
-static uint32_t find_from_above(const struct covei_lane_shm *shm)
+uint32_t covei_mark_place(const struct covei_lane_shm *shm, uint64_t held)
 {
     for (uint32_t place = COVEI_LANE_LOCKS; place-- > 0;)
         /* relaxed: written by this thread alone. */
-        if (atomic_load_explicit(&shm->held[place], memory_order_relaxed) == 0)
+        if (atomic_load_explicit(&shm->held[place], memory_order_relaxed) == held)
             return place;
     return COVEI_LANE_LOCKS;
 }
@@ -27,7 +27,7 @@ uint32_t covei_mark_set(struct covei_lane *lane, uint64_t held)
 {
     struct covei_lane_shm *shm = lane->shm;
     bool lock = COVEI_HELD_KIND(held) == COVEI_HELD_SHARED;
-    uint32_t place = lock ? covei_held_find(lane) : find_from_above(shm);
+    uint32_t place = lock ? covei_held_find(lane) : covei_mark_place(shm, 0);
     if (place == COVEI_LANE_LOCKS)
         return lock ? place : covei_held_find(lane); /* the same, with a sentence */
     /* relaxed: written by this thread alone. */

@@ -256,8 +256,19 @@ int cove_semaphore_acquire(cove_segment *segment, cove_semaphore *semaphore, int
     return take_public(segment, semaphore, true, timeout_ns);
 }
 
+/* Where a permit is free and nobody ever owned one: as take_plain. */
 int cove_semaphore_wait(cove_segment *segment, cove_semaphore *semaphore, int64_t timeout_ns)
 {
+    if (covei_cached(segment)) {
+        uint64_t offset = covei_offset(segment, semaphore);
+        if (COVEI_LIKELY(covei_word_inside(segment, offset) && covei_word_inside(segment, offset + 8))) {
+            uint64_t word = atomic_load_explicit(word_of(semaphore), memory_order_relaxed); /* the CAS acquires */
+            if (COVEI_LIKELY(!(word & OWNED) && (word & PERMITS) != 0) &&
+                atomic_compare_exchange_strong_explicit(word_of(semaphore), &word, word - 1, memory_order_acq_rel,
+                                                        memory_order_relaxed))
+                return 0;
+        }
+    }
     return take_public(segment, semaphore, false, timeout_ns);
 }
 
@@ -269,7 +280,7 @@ int cove_semaphore_release(cove_segment *segment, cove_semaphore *semaphore)
     int result = covei_call_begin(&call, segment, semaphore, sizeof *semaphore, "semaphore");
     if (result < 0)
         return result;
-    uint32_t place = covei_lock_place(call.lane->shm, mark_of(call.segment, semaphore));
+    uint32_t place = covei_mark_place(call.lane->shm, mark_of(call.segment, semaphore));
     if (place < COVEI_LANE_LOCKS)
         covei_held_release(call.lane, place);
     else

@@ -50,6 +50,8 @@ void covei_barrier_mark_gone(struct cove_segment *segment, uint64_t offset, uint
  * caller's. */
 uint32_t covei_mark_set(struct covei_lane *lane, uint64_t held);
 void covei_mark_clear(struct covei_lane *lane, uint32_t place);
+/* The place of a permit's or a party's mark, as it is there; COVEI_LANE_LOCKS where there is none. */
+uint32_t covei_mark_place(const struct covei_lane_shm *shm, uint64_t held);
 /* Lanes that have that mark (COVEI_HELD_EPOCH apart), but `except`: how many places, and their lanes to watch. */
 uint32_t covei_marks_count(const struct cove_segment *segment, uint64_t held, uint32_t except,
                            struct covei_watch *watch);

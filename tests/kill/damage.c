@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * The kill table believes cove_segment_check. So it must not pass what is broken: every field of header, roster, lanes, heap,
- * directory and stream on which something depends is changed to a wrong value in a copy of a segment that all have left, one
+ * directory, stream, locks and meeting points on which something depends is changed to a wrong value in a copy of a segment that all have left, one
  * field at a time, and either opening the copy read-only is refused with a sentence, or the check reports a finding. The
  * undamaged copy must open and have none. Each look is taken by a child with a time limit: a crash or a hang over
  * damaged bytes is a failure as well.
@@ -17,6 +17,7 @@
 #include "heap/heap_shm.h"
 #include "object/directory_shm.h"
 #include "segment/segment.h"
+#include "sync/types.h"
 
 #include <cove.h>
 
@@ -54,6 +55,12 @@ static void die(const char *what)
 
 /* ---- a sound segment with something of everything ------------------------------------------------------------- */
 
+static int do_nothing(void *context)
+{
+    (void)context;
+    return 0;
+}
+
 static void fill_stream(cove_segment *segment)
 {
     cove_stream *writer = NULL, *reader = NULL;
@@ -68,6 +75,37 @@ static void fill_stream(cove_segment *segment)
             die("using a stream");
     if (cove_stream_close(writer) < 0 || cove_stream_close(reader) < 0)
         die("closing a stream");
+}
+
+/* One of each, used. Nobody holds any of them in the end. */
+static void fill_sync(cove_segment *segment)
+{
+    cove_mutex *mutex = NULL;
+    cove_rwlock *rwlock = NULL;
+    cove_semaphore *semaphore = NULL;
+    cove_event *event = NULL;
+    cove_condition *condition = NULL;
+    cove_barrier *barrier = NULL;
+    cove_once *once = NULL;
+    cove_counter *counter = NULL;
+    if (cove_mutex_open_in(&mutex, segment, "sync/mutex", &(struct cove_sync_options){.fair = 1}) < 0 ||
+        cove_rwlock_open_in(&rwlock, segment, "sync/rwlock", NULL) < 0 ||
+        cove_semaphore_open_in(&semaphore, segment, "sync/semaphore", &(struct cove_sync_options){.permits = 2}) < 0 ||
+        cove_event_open_in(&event, segment, "sync/event", NULL) < 0 ||
+        cove_condition_open_in(&condition, segment, "sync/condition", NULL) < 0 ||
+        cove_barrier_open_in(&barrier, segment, "sync/barrier", NULL) < 0 ||
+        cove_once_open_in(&once, segment, "sync/once", NULL) < 0 ||
+        cove_counter_open_in(&counter, segment, "sync/counter", &(struct cove_sync_options){.lines = 2}) < 0)
+        die("making locks and meeting points");
+    if (cove_mutex_lock(segment, mutex, COVE_NOWAIT) < 0 || cove_mutex_unlock(segment, mutex) < 0 ||
+        cove_rwlock_lock(segment, rwlock, COVE_NOWAIT) < 0 || cove_rwlock_unlock(segment, rwlock) < 0 ||
+        cove_rwlock_lock_shared(segment, rwlock, COVE_NOWAIT) < 0 || cove_rwlock_unlock(segment, rwlock) < 0 ||
+        cove_semaphore_acquire(segment, semaphore, COVE_NOWAIT) < 0 || cove_semaphore_release(segment, semaphore) < 0 ||
+        cove_event_set(segment, event) < 0 || cove_condition_broadcast(segment, condition) < 0 ||
+        cove_barrier_wait(segment, barrier, 2, 1) != -ETIMEDOUT || cove_barrier_leave(segment, barrier) < 0 ||
+        cove_once_call(segment, once, do_nothing, NULL, COVE_NOWAIT) < 0 ||
+        cove_counter_add(segment, counter, 3, NULL) < 0)
+        die("using locks and meeting points");
 }
 
 static void make_segment(void)
@@ -90,6 +128,7 @@ static void make_segment(void)
     if (cove_free(segment, kept[1]) < 0)
         die("freeing memory");
     fill_stream(segment);
+    fill_sync(segment);
     if (cove_close(segment) < 0)
         die("closing the segment");
 }
@@ -231,6 +270,10 @@ static void damage_roster(struct cove_segment *segment)
     DAMAGE(lanes[0].tails, COVEI_TAILS(0, COVEI_PHASE_COMMITTED, 0));
     DAMAGE(lanes[0].held[0], COVEI_HEAP_ROOT_AT);
     DAMAGE(lanes[0].held[COVEI_LANE_LOCKS - 1], COVEI_HEAP_ROOT_AT);
+    DAMAGE(lanes[0].held[1], COVEI_HELD(COVEI_HELD_SHARED, segment->heap_at + 4096));
+    DAMAGE(lanes[0].held[2], COVEI_HELD(7, segment->heap_at + 4096)); /* of a kind that is none */
+    DAMAGE(lanes[0].marks, 1);
+    DAMAGE(lanes[0].waits_for, COVEI_HELD(COVEI_WAITS_WORD, segment->heap_at + 4096));
     DAMAGE(lanes[0].journal_block, segment->heap_at + 4096);
     DAMAGE(lanes[0].journal_next, segment->heap_at + 4096);
     DAMAGE(lanes[0].journal_old, segment->heap_at + 4096);
@@ -360,6 +403,34 @@ static void damage_stream(void)
     DAMAGE(*record, 0);
 }
 
+/* Nobody has the segment: whatever says that somebody holds, waits or has come is wrong. */
+static void damage_sync(void)
+{
+    struct covei_entry_shm *mutex_entry = find_entry("sync/mutex"), *counter_entry = find_entry("sync/counter");
+    cove_mutex *mutex = (void *)(image + mutex_entry->object);
+    cove_rwlock *rwlock = (void *)(image + find_entry("sync/rwlock")->object);
+    cove_event *event = (void *)(image + find_entry("sync/event")->object);
+    cove_barrier *barrier = (void *)(image + find_entry("sync/barrier")->object);
+    cove_once *once = (void *)(image + find_entry("sync/once")->object);
+    cove_counter *counter = (void *)(image + counter_entry->object);
+    DAMAGE(mutex->word, mutex->word | 1);
+    DAMAGE(mutex->word, mutex->word | 4000);
+    DAMAGE(mutex_entry->size_bytes, mutex_entry->size_bytes + 64);
+    DAMAGE(mutex_entry->type_id, COVEI_TYPE_RWLOCK);
+    DAMAGE(rwlock->word, rwlock->word | 2);
+    DAMAGE(rwlock->word, rwlock->word | COVEI_LOCK_FAIR);
+    DAMAGE(rwlock->reserved, 1);
+    DAMAGE(event->reserved, 1);
+    DAMAGE(barrier->word, barrier->word + (UINT64_C(1) << 32)); /* one has come */
+    DAMAGE(barrier->word, barrier->word + (UINT64_C(2) << 32));
+    DAMAGE(barrier->parties, COVE_BARRIER_MAX + 1);
+    DAMAGE(once->word, once->word | 1);
+    DAMAGE(once->done, 2);
+    DAMAGE(counter->lines, 1);
+    DAMAGE(counter->lines, 65);
+    DAMAGE(counter_entry->size_bytes, counter_entry->size_bytes - 64);
+}
+
 static int work(const char *directory)
 {
     struct cove_segment parts = {0};
@@ -383,6 +454,7 @@ static int work(const char *directory)
     damage_heap();
     damage_directory();
     damage_stream();
+    damage_sync();
     printf("%d fields damaged, %d not found\n", tried, missed);
     free(image);
     return missed != 0;

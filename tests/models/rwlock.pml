@@ -185,7 +185,7 @@ write: /* wait_for_readers */
 
 drain: /* drain_in_slices */
 #ifdef TIMELY
-        d_step { drain_waits = 1; fence(1); fence(2); fence(3) };
+        atomic { drain_waits = 1; fence(1); fence(2); fence(3) };
 #else
         drain_waits = 1;
 #endif

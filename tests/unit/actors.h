@@ -150,6 +150,13 @@ static inline void actors_never_look(void)
 
 /* ---- time */
 
+/* What a death or an interrupt may take to be noticed, on a machine that does other things as well: 10 ms are promised, and
+ * slices of sleep are as long as 250. */
+static inline int64_t actors_soon(void)
+{
+    return (int64_t)((double)(100 * UNIT_MS) * testing_scale());
+}
+
 static inline int64_t actors_ms(int64_t since_ns)
 {
     return (unit_now() - since_ns) / UNIT_MS;

@@ -218,7 +218,9 @@ static void test_locks_rwlock_inside_what_is_saved_is_left_alone(void **state)
         world->guarded = 9;
         assert_int_equal(to_read(&bench, &world->rwlock), shared ? 0 : -EBUSY);
         assert_int_equal(to_write(&bench, &world->rwlock), -EBUSY);
+        uint64_t word = world->rwlock.word; /* a generation that never comes again */
         EXPECT(0, cove_abort(bench.segment));
+        assert_true(world->rwlock.word >= word);
         assert_int_equal(world->guarded, 0);
         assert_int_equal(to_write(&bench, &world->rwlock), 0);
         assert_int_equal(to_read(&bench, &world->rwlock), 0);
@@ -249,6 +251,64 @@ static void test_locks_permits_and_memberships_stay(void **state)
         assert_int_equal(cove_semaphore_value(bench.segment, &world->permits), 3);
         EXPECT(0, cove_barrier_leave(bench.segment, &world->barrier));
     }
+    close_bench(&bench);
+}
+
+/* Also where the permit stands among the locks. */
+static void test_locks_permit_among_locks_stays(void **state)
+{
+    (void)state;
+    struct bench bench = open_bench();
+    struct world *world = bench.world;
+    EXPECT(0, cove_semaphore_post(bench.segment, &world->permits, 1));
+    for (int commit = 0; commit < 2; commit++) {
+        EXPECT(0, cove_begin(bench.segment));
+        for (uint32_t i = 0; i < COVEI_LANE_LOCKS; i++)
+            EXPECT(0, cove_mutex_lock(bench.segment, &world->many[i], COVE_NOWAIT));
+        EXPECT(0, cove_mutex_unlock(bench.segment, &world->many[3]));
+        EXPECT(0, cove_semaphore_acquire(bench.segment, &world->permits, COVE_NOWAIT)); /* the only place */
+        save(&bench, &world->value, 3);
+        EXPECT(0, end(&bench, commit));
+        assert_int_equal(to_lock(&bench, &world->many[31]), 0);
+        assert_int_equal(cove_semaphore_value(bench.segment, &world->permits), 0);
+        EXPECT(0, cove_semaphore_release(bench.segment, &world->permits));
+        EXPECT(0, cove_begin(bench.segment));
+        EXPECT(0, cove_commit(bench.segment));
+        assert_int_equal(own_lane(&bench)->places, 1);
+    }
+    close_bench(&bench);
+}
+
+/* ---- the shortest ways: one lock, in the first place */
+
+enum { KEPT, GIVEN_BACK, AGAIN, MARKED, WAYS };
+
+static void one_lock(const struct bench *bench, int way, bool commit)
+{
+    cove_mutex *mutex = &bench->world->mutex;
+    EXPECT(0, cove_mutex_lock(bench->segment, mutex, COVE_NOWAIT));
+    EXPECT(0, cove_begin(bench->segment));
+    if (way == GIVEN_BACK || way == AGAIN)
+        EXPECT(0, cove_mutex_unlock(bench->segment, mutex)); /* nothing was saved: at once */
+    if (way == AGAIN)
+        EXPECT(0, cove_mutex_lock(bench->segment, mutex, COVE_NOWAIT)); /* taken inside, then */
+    save(bench, &bench->world->value, 1);
+    if (way == MARKED)
+        EXPECT(0, cove_mutex_unlock(bench->segment, mutex));
+    assert_int_equal(to_lock(bench, mutex), way == GIVEN_BACK ? 0 : -EBUSY);
+    EXPECT(0, end(bench, commit));
+    assert_int_equal(to_lock(bench, mutex), way == KEPT ? -EBUSY : 0);
+    EXPECT(way == KEPT ? 0 : -EPERM, cove_mutex_unlock(bench->segment, mutex));
+    assert_int_equal(to_lock(bench, mutex), 0);
+}
+
+static void test_locks_one_taken_before_is_kept_unless_given_back(void **state)
+{
+    (void)state;
+    struct bench bench = open_bench();
+    for (int way = 0; way < WAYS; way++)
+        for (int round = 0; round < 4; round++)
+            one_lock(&bench, way, round % 2 == 0);
     close_bench(&bench);
 }
 
@@ -360,8 +420,11 @@ static void transfer(const struct bench *bench, uint64_t *seed)
         EXPECT(0, cove_mutex_lock(bench->segment, &picked[i]->lock, COVE_FOREVER));
     if (nested)
         EXPECT(0, cove_begin(bench->segment));
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
+        if (unit_random(seed) % 4 == 0) /* with its lock, on which others set bits meanwhile */
+            EXPECT(0, cove_save(bench->segment, picked[i], sizeof *picked[i]));
         EXPECT(0, cove_save(bench->segment, &picked[i]->cents, sizeof picked[i]->cents));
+    }
     picked[0]->cents -= 3;
     picked[1]->cents += 1;
     if (unit_random(seed) % 4 == 0)
@@ -460,6 +523,8 @@ static const struct testing_case tests[] = {
     TEST(test_locks_write_lock_is_held_to_the_end),
     TEST(test_locks_rwlock_inside_what_is_saved_is_left_alone),
     TEST(test_locks_permits_and_memberships_stay),
+    TEST(test_locks_permit_among_locks_stays),
+    TEST(test_locks_one_taken_before_is_kept_unless_given_back),
     TEST(test_locks_many_are_all_free_at_the_end),
     TEST(test_locks_no_place_for_growth_is_told),
     TEST(test_locks_given_back_inside_reach_others_after_the_end),
