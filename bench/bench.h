@@ -66,6 +66,9 @@ unsigned reap_all(void);
 void *shared_memory(size_t size_bytes);
 /* Involuntary context switches of this thread so far: a block in which there was one is not counted. */
 long preemptions(void);
+/* CPU time that the whole machine has spent, -1 where it does not say; and that all children have that were waited for. */
+double busy_seconds(void);
+double children_seconds(void);
 /* For how long this process, of one thread, has waited for a CPU so far; 0 where the kernel does not say. */
 uint64_t runnable_ns(void);
 /* Does the process sleep, waiting for something? */
@@ -140,6 +143,7 @@ struct report {
     double limit_spread; /* how far two measurements of the limit in this run lay apart: 0.02 is 2 % */
     double gauge_ns; /* the line's way there and back in this row; 0: not measured */
     bool gauge_mixed; /* the machine changed its state during the row */
+    double others; /* share of the CPUs that other programs took meanwhile */
     bool failed;
     struct aim aims[AIMS_MAX];
     uint32_t figure_count;

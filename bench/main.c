@@ -109,6 +109,8 @@ static void run_row(const struct row *row, const struct settings *settings, stru
 
     *report = (struct report){.row = row->name, .unit = "", .value_is = "p50"};
     overdue = 0;
+    double busy = busy_seconds(), own = children_seconds();
+    uint64_t start = now_ns();
     pid_t pid = fork_or_die();
     if (pid == 0) {
         signal(SIGALRM, SIG_DFL);
@@ -126,6 +128,10 @@ static void run_row(const struct row *row, const struct settings *settings, stru
         fprintf(stderr, "cove-bench: %s: not done after %d s\n", row->name, ROW_SECONDS_MAX);
     report->failed = status != 0;
     reap_all();
+    own = children_seconds() - own;
+    if (busy >= 0)
+        report->others = (busy_seconds() - busy - own) / ((double)(now_ns() - start) / 1e9) /
+                         (double)sysconf(_SC_NPROCESSORS_ONLN);
     remove_segment(settings, report);
     names_clear(settings);
 }

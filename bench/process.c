@@ -115,6 +115,30 @@ long preemptions(void)
     return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
 }
 
+double busy_seconds(void)
+{
+    FILE *file = fopen("/proc/stat", "re");
+    double t[8] = {0};
+    int got = 0;
+
+    if (file) {
+        got = fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5], &t[6],
+                     &t[7]);
+        fclose(file);
+    }
+    /* user, nice, system, (idle, iowait,) irq, softirq, steal */
+    return got == 8 ? (t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) / (double)sysconf(_SC_CLK_TCK) : -1;
+}
+
+double children_seconds(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_CHILDREN, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 uint64_t runnable_ns(void)
 {
     static int fd = -1;

@@ -283,6 +283,8 @@ static void print_table(const struct report *report)
         printf("  (limit twice in turn: %.1f %% apart)\n", report->limit_spread * 100);
     if (report->note[0])
         printf("  (%s)\n", report->note);
+    if (report->others > 0.1)
+        printf("  (other programs took %.0f %% of the CPUs meanwhile)\n", report->others * 100);
     if (report->missing[0])
         printf("  missing here: %s\n", report->missing);
     fflush(stdout);
@@ -295,10 +297,11 @@ static void print_json(const struct report *report)
     static const char *const goals[] = {"none", "ratio_at_most", "ratio_at_least", "value_at_most"};
 
     printf("{\"version\":%d,\"row\":\"%s\",\"unit\":\"%s\",\"value\":\"%s\",\"verdict\":\"%s\",\"state\":\"%s\","
-           "\"line_ns\":%.2f,\"ratio\":%.4f,\"limit_spread\":%.4f,\"goal_kind\":\"%s\",\"goal\":%g,\"note\":\"%s\","
+           "\"line_ns\":%.2f,\"ratio\":%.4f,\"limit_spread\":%.4f,\"others\":%.3f,\"goal_kind\":\"%s\",\"goal\":%g,"
+           "\"note\":\"%s\","
            "\"missing\":\"%s\",\"aims\":[",
            JSON_VERSION, report->row, report->unit, report->value_is, verdict(report), machine_state(report),
-           report->gauge_ns, ratio_to_limit(report, best(report, ROLE_COVE)), report->limit_spread,
+           report->gauge_ns, ratio_to_limit(report, best(report, ROLE_COVE)), report->limit_spread, report->others,
            goals[report->goal_kind], report->goal, report->note, report->missing);
     for (size_t i = 0; i < AIMS_MAX && report->aims[i].what; i++)
         printf("%s{\"what\":\"%s\",\"kind\":\"%s\",\"goal\":%g,\"reached\":%.4f}", i ? "," : "", report->aims[i].what,

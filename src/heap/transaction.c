@@ -168,20 +168,21 @@ static bool holds_within(const struct covei_lane *lane, uint64_t offset, uint64_
     return false;
 }
 
-int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
+/* There is room, and the bytes are the segment's. (noinline: the short way has no use for more registers.) */
+static __attribute__((noinline)) int save_here(struct covei_lane *lane, uint64_t offset, uint64_t size_bytes)
 {
-    uint64_t units = covei_record_units(size_bytes), offset = covei_offset(lane->segment, address);
-    if (COVEI_UNLIKELY(!covei_outer_has_room(lane, units))) {
-        int result = covei_outer_reserve(lane, units);
-        if (result < 0)
-            return result;
-    }
     if (COVEI_UNLIKELY(holds_within(lane, offset, size_bytes)))
         covei_outer_write_around(lane, offset, size_bytes);
     else
         (void)covei_outer_write(lane, 0, COVEI_RECORD_BYTES, offset, size_bytes);
-    covei_outer_append(lane, units);
+    covei_outer_append(lane, covei_record_units(size_bytes));
     return 0;
+}
+
+int covei_save(struct covei_lane *lane, void *address, uint64_t size_bytes)
+{
+    int result = covei_outer_reserve(lane, covei_record_units(size_bytes));
+    return result < 0 ? result : save_here(lane, covei_offset(lane->segment, address), size_bytes);
 }
 
 static void release_locks(struct covei_lane *lane)
@@ -243,7 +244,9 @@ int covei_commit(struct covei_lane *lane)
         covei_tails_store(lane->shm, large ? COVEI_TAILS(0, COVEI_PHASE_COMMITTED, 0) : 0);
     release_locks(lane);
     end_transaction(lane);
-    return blocks || large ? settle_own(lane) : 0;
+    if (blocks || large)
+        (void)settle_own(lane); /* done, whether or not all could be settled: the next to begin does the rest */
+    return 0;
 }
 
 int covei_abort(struct covei_lane *lane)
@@ -254,7 +257,8 @@ int covei_abort(struct covei_lane *lane)
         covei_tails_store(lane->shm, COVEI_TAILS(0, COVEI_PHASE_UNDONE, 0));
     lane->places = kept ? lane->places : 1;
     end_transaction(lane);
-    return settle_own(lane);
+    (void)settle_own(lane); /* as above */
+    return 0;
 }
 
 /* ---- public */
@@ -331,12 +335,13 @@ int cove_save(cove_segment *segment, void *address, size_t size_bytes)
         /* relaxed: a stale size only sends us the slow way. */
         uint64_t last = atomic_load_explicit(&segment->known_size, memory_order_relaxed) - segment->heap_at -
                         size_bytes;
-        /* A lock that is saved with its struct goes the longer way. */
         uint64_t lock = atomic_load_explicit(&lane->shm->held[0], memory_order_relaxed);
         uint64_t tails = covei_tails_load(lane->shm), units = covei_record_units(size_bytes);
         uint64_t end = COVEI_TAILS_OUTER(tails) + units;
         if (COVEI_LIKELY(size_bytes <= SHORT_BYTES && offset - segment->heap_at <= last && lane->depth > 0 &&
-                         lane->places == 1 && lock - offset >= size_bytes && end <= lane->outer_capacity)) {
+                         end <= lane->outer_capacity)) {
+            if (COVEI_UNLIKELY(lane->places != 1 || lock - offset < size_bytes)) /* saved with the struct it lies in */
+                return save_here(lane, offset, size_bytes);
             uint64_t *footer = lane->outer + end - COVEI_FOOTER_UNITS;
             copy_short(lane->outer + end - units, address, size_bytes);
             footer[0] = offset | (uint64_t)COVEI_RECORD_BYTES << COVEI_KIND_SHIFT;
@@ -367,7 +372,8 @@ static COVEI_COLD int commit_slowly(cove_segment *segment)
     if (COVEI_UNLIKELY(lane->depth <= lane->floor))
         return not_yours(lane);
     result = covei_commit(lane);
-    covei_recover_debts(lane);
+    if (COVEI_UNLIKELY(atomic_load_explicit(&segment->has_debts, memory_order_relaxed)))
+        covei_recover_debts(lane);
     return result;
 }
 

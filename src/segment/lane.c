@@ -235,8 +235,9 @@ int covei_lane_claim(struct covei_lane **out, struct cove_segment *segment)
     covei_thread.shm = lane->shm;
     covei_thread.id = lane->id;
     covei_thread.lane = lane;
-    if (!covei_cache_is_shared() && !segment->durable) /* the short paths know nothing of the gate */
-        covei_thread.cache->segment = segment;
+    /* The short paths know nothing of the gate, and must not take this lane for that of another segment. */
+    if (!covei_cache_is_shared())
+        covei_thread.cache->segment = segment->durable ? NULL : segment;
     *out = lane;
     return 0;
 }

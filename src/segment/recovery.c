@@ -170,8 +170,7 @@ static void free_dead_lane(struct cove_segment *segment, uint32_t index)
 #endif
     if (phase_of(shm) == COVEI_PHASE_ACTIVE)
         covei_tails_set_phase(shm, COVEI_PHASE_UNDONE);
-    uint64_t flags = phase_of(shm) == COVEI_PHASE_COMMITTED ? 0 : COVEI_LOCK_RECOVERED;
-    free_locks(segment, shm, index + 1, 0, flags, true);
+    free_locks(segment, shm, index + 1, 0, COVEI_LOCK_RECOVERED, true);
     atomic_store_explicit(&shm->inside, 0, memory_order_release); /* what is left to do is done under locks */
 }
 

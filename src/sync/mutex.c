@@ -31,9 +31,10 @@ static COVEI_COLD int lock_slowly(cove_segment *segment, cove_mutex *mutex, int6
     call.longest_us = &mutex->longest_us;
     struct covei_lane *lane = call.lane;
     uint32_t bit = lane->marked ? place_bit(lane, mutex) : 0;
-    if (lane->marked & bit) /* unlocked inside the transaction and held still: simply locked again */
+    if (lane->marked & bit) { /* unlocked inside the transaction and held still: simply locked again, inside it */
         lane->marked &= ~bit;
-    else
+        lane->before &= ~bit;
+    } else
         result = covei_lock_take(lane, word_of(mutex), timeout_ns);
     return covei_call_end(&call, result);
 }
@@ -72,7 +73,7 @@ static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_mutex *mutex)
     uint32_t bit = is_mine(mutex, lane->id) ? place_bit(lane, mutex) : 0;
     if (bit == 0 || lane->marked & bit)
         result = covei_error(-EPERM, "%s: this thread does not hold that lock", call.segment->name);
-    else if (has_saved(lane->shm))
+    else if (lane->depth > 0 && has_saved(lane->shm))
         lane->marked |= bit;
     else
         covei_lock_drop(lane, word_of(mutex));

@@ -121,6 +121,7 @@ static int take(const struct doing *doing, int64_t timeout_ns)
     uint32_t place = covei_lock_place(lane->shm, covei_offset(lane->segment, doing->once));
     if (place < COVEI_LANE_LOCKS && lane->marked >> place & 1) {
         lane->marked &= ~(UINT32_C(1) << place);
+        lane->before &= ~(UINT32_C(1) << place);
         return 0;
     }
     return covei_error(-EDEADLK,

@@ -1,8 +1,8 @@
 /* kill_table.c - kills every operation at its instructions, and prints what the others found.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- *   kill_table [--all] [--calls] [--seconds S] [--seed N] [--only OPERATION [--point K [--recovery-point R]]] [--recovery]
- *              [--until-found] [--trace] [--list]
+ *   kill_table [--all] [--calls] [--stops] [--seconds S] [--seed N] [--only OPERATION [--point K [--recovery-point R]]]
+ *              [--recovery] [--until-found] [--trace] [--list]
  *
  * For each operation: it is played whole and stepped through, which counts its instructions and shows the points at which shared
  * bytes change and where system calls are; played whole again, to see that it does its work; then killed at point after point.
@@ -12,6 +12,10 @@
  *
  * Long operations whose state is in files and descriptors are not among them, unless they are named or --all is given. --calls plays
  * those alone, and kills before and after system calls, which it finds without single steps.
+ *
+ * --stops kills nobody: the victim stands at point after point while the others do what they can, and then goes on to
+ * its end. Nothing of what was found before may be wrong then; nobody may wait for what has come already. Its rows are
+ * called "stops of: ...", also for --only.
  *
  * --trace prints the points instead: number, next instruction, "changed" and "call" where the instruction before it was that.
  *
@@ -40,12 +44,13 @@
 #include <unistd.h>
 
 #define RECOVERY_PREFIX "recovery of: "
+#define STOPS_PREFIX "stops of: "
 
 #define OPERATIONS_SHARE 0.7 /* of the time; the rest is for the killing of recovery */
 #define RECOVERY_SECONDS 2.5 /* for a row of it at least */
 
 struct settings {
-    int all, calls, recovery_only, list, trace, until_found;
+    int all, calls, stops, recovery_only, list, trace, until_found;
     double seconds;
     uint64_t seed;
     const char *only;
@@ -162,6 +167,14 @@ static void must_have_slept(const struct scenario *scenario, struct row *row)
     row->broken = 1;
 }
 
+static void play_point(struct theatre *theatre, size_t point, struct trial *trial)
+{
+    if (settings.stops)
+        trial_stopped(theatre, point, settings.seed + point, trial);
+    else
+        trial_killed(theatre, point, settings.seed + point, trial);
+}
+
 static void kill_points(struct theatre *theatre, struct row *row, double until)
 {
     size_t count = theatre->trace.count + 1;
@@ -171,7 +184,7 @@ static void kill_points(struct theatre *theatre, struct row *row, double until)
         abort();
     order_points(&theatre->trace, points);
     for (size_t i = 0; i < count && go_on(row, until); i++) {
-        trial_killed(theatre, points[i], settings.seed + points[i], &trial);
+        play_point(theatre, points[i], &trial);
         row_count(row, &trial);
     }
     free(points);
@@ -181,7 +194,9 @@ static void play_operation(const struct scenario *scenario, struct ledger *ledge
 {
     struct theatre theatre;
     struct trial trial;
-    row->name = scenario->name;
+    static char name[96];
+    snprintf(name, sizeof name, "%s%s", settings.stops ? STOPS_PREFIX : "", scenario->name);
+    row->name = name;
     if (!theatre_open(&theatre, scenario, ledger, directory)) {
         row->broken = 1;
     } else if (theatre.by_calls = settings.calls, play_whole(&theatre, row)) {
@@ -189,9 +204,10 @@ static void play_operation(const struct scenario *scenario, struct ledger *ledge
             print_trace(&theatre.trace);
         } else if (settings.point == NOT_KILLED) {
             kill_points(&theatre, row, until);
-            must_have_slept(scenario, row);
+            if (!settings.stops)
+                must_have_slept(scenario, row);
         } else if (settings.recovery_point == NOT_KILLED) {
-            trial_killed(&theatre, settings.point, settings.seed + settings.point, &trial);
+            play_point(&theatre, settings.point, &trial);
             row_count(row, &trial);
         }
     }
@@ -265,6 +281,8 @@ static int wanted(const struct scenario *scenario, int recovery)
     int named = settings.only != NULL && strcmp(settings.only, scenario->name) == 0;
     int by_calls = (scenario->traits & BY_CALLS) != 0 ||
                    (scenario->traits & EVERY_POINT && scenario->backend != ON_POSIX);
+    if (settings.stops && scenario->traits & (EVERY_POINT | NO_IMAGE | PROBE_OPENS | BY_CALLS))
+        return 0; /* the others come and go where it stands: what it is told may well differ */
     if (settings.only != NULL ? !named : settings.calls != by_calls && !(settings.all && !settings.calls))
         return 0;
     if (!recovery)
@@ -331,9 +349,9 @@ static void play_recoveries(double end, struct row *total)
 
 static int play_all(struct row *total)
 {
-    double now = seconds_now(), share = settings.recovery_only                    ? 0
-                                        : settings.only != NULL || settings.calls ? 1
-                                                                                  : OPERATIONS_SHARE;
+    double now = seconds_now(), share = settings.recovery_only                                      ? 0
+                                        : settings.only != NULL || settings.calls || settings.stops ? 1
+                                                                                                    : OPERATIONS_SHARE;
     play_operations(now + settings.seconds * share, total);
     if (share < 1)
         play_recoveries(now + settings.seconds, total);
@@ -349,10 +367,11 @@ static void list(void)
 
 static void only(const char *name)
 {
-    size_t length = strlen(RECOVERY_PREFIX);
-    int recovery = strncmp(name, RECOVERY_PREFIX, length) == 0;
+    int recovery = strncmp(name, RECOVERY_PREFIX, strlen(RECOVERY_PREFIX)) == 0;
+    int stops = strncmp(name, STOPS_PREFIX, strlen(STOPS_PREFIX)) == 0;
     settings.recovery_only |= recovery;
-    settings.only = recovery ? name + length : name;
+    settings.stops |= stops;
+    settings.only = name + (recovery ? strlen(RECOVERY_PREFIX) : stops ? strlen(STOPS_PREFIX) : 0);
 }
 
 static int parse(int argc, char **argv)
@@ -363,6 +382,8 @@ static int parse(int argc, char **argv)
             settings.all = 1;
         else if (strcmp(argv[i], "--calls") == 0)
             settings.calls = 1;
+        else if (strcmp(argv[i], "--stops") == 0)
+            settings.stops = 1;
         else if (strcmp(argv[i], "--recovery") == 0)
             settings.recovery_only = 1;
         else if (strcmp(argv[i], "--until-found") == 0)
@@ -407,12 +428,13 @@ static int work(const char *scratch)
     stepper_pin(0);
     random_state = settings.seed;
     rows_show(settings.seed, settings.point != NOT_KILLED);
-    printf("seed %" PRIu64 "%s%s, stepping %s\n", settings.seed, settings.all ? ", every point" : "",
-           settings.calls ? ", --calls" : "", stepped_library());
+    printf("seed %" PRIu64 "%s%s%s, stepping %s\n", settings.seed, settings.all ? ", every point" : "",
+           settings.calls ? ", --calls" : "", settings.stops ? ", --stops" : "", stepped_library());
     rows_print_head();
     int failed = play_all(&total);
     row_print(&total);
-    printf("somebody was asleep in the counterpart at %zu of these deaths\n", total.slept);
+    printf("somebody was asleep in the counterpart at %zu of these %s\n", total.slept,
+           settings.stops ? "stops" : "deaths");
     if (total.killed == 0 && !settings.trace) {
         printf("nothing was killed\n");
         return 1;
@@ -424,9 +446,10 @@ int main(int argc, char **argv)
 {
     settings.seed = (uint64_t)time(NULL) % 1000000;
     if (!parse(argc, argv)) {
-        fprintf(stderr, "usage: kill_table [--all] [--calls] [--seconds S] [--seed N] [--recovery] [--trace] "
-                        "[--until-found] [--list]\n"
-                        "                  [--only OPERATION [--point K [--recovery-point R]]]\n");
+        fprintf(stderr,
+                "usage: kill_table [--all] [--calls] [--stops] [--seconds S] [--seed N] [--recovery] [--trace]\n"
+                "                  [--until-found] [--list]\n"
+                "                  [--only OPERATION [--point K [--recovery-point R]]]\n");
         return 2;
     }
     if (settings.list) {

@@ -21,6 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { LINGER_NS = 3000000 };
+
 struct ledger *ledger_make(void)
 {
     void *memory = mmap(NULL, sizeof(struct ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -76,6 +78,12 @@ int must(struct stage *stage, int good, const char *what)
 void acknowledge(struct stage *stage, uint32_t count)
 {
     atomic_store_explicit(&stage->ledger->acknowledged, count, memory_order_release);
+}
+
+void linger(struct stage *stage)
+{
+    if (atomic_load(&stage->ledger->stands) && stage->role != ROLE_VICTIM)
+        nanosleep(&(struct timespec){.tv_nsec = LINGER_NS}, NULL);
 }
 
 void phase_tell(struct stage *stage, enum phase phase)

@@ -144,7 +144,8 @@ static void verify_last(struct stage *stage)
         verify_rounds(stage, number[COMPLETED] + 1, number[LED]);
     if (ledger->acknowledged && number[FIRST_WAS_TOLD])
         finding(stage, VERDICT_CORRUPT, "the round was completed, and a party was told that it was broken");
-    if (number[TOLD] > 1 || (ledger->killed && ledger->acknowledged && number[TOLD] != 1))
+    int died_a_party = ledger->killed && (ledger->acknowledged || stage->scenario->prepare == join);
+    if (number[TOLD] > 1 || (died_a_party && number[TOLD] != 1))
         finding(stage, VERDICT_LOST, "was told %llu times of one death", (unsigned long long)number[TOLD]);
     verify_whole(stage);
 }

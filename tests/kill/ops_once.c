@@ -18,6 +18,7 @@ static int make(void *context)
     if (hall->made.left != 0 || hall->made.right != 0 || hall->block != 0)
         finding(stage, VERDICT_CORRUPT, "what is to be made is there in part");
     pair_change(stage, &hall->made, MADE);
+    linger(stage);
     if (must(stage, cove_alloc_into(stage->segment, &hall->block, BLOCK_BYTES) == 0, "alloc_into"))
         fill_pattern(cove_at(stage->segment, hall->block, BLOCK_BYTES), BLOCK_BYTES, 60);
     return 0;

@@ -37,6 +37,8 @@ static void sleep_reading(struct stage *stage)
     if (!must(stage, got >= 0, "read lock"))
         return;
     look(stage);
+    linger(stage);
+    look(stage);
     unlock(stage);
 }
 
@@ -47,6 +49,9 @@ static void sleep_writing(struct stage *stage)
     if (!must(stage, got >= 0, "write lock"))
         return;
     look(stage);
+    stage->hall->shared.left += 100; /* nobody else may see that */
+    linger(stage);
+    stage->hall->shared.left -= 100;
     unlock(stage);
 }
 
@@ -81,6 +86,7 @@ static void nobody_told(struct stage *stage)
 static void operate_lock_shared(struct stage *stage)
 {
     must(stage, cove_rwlock_lock_shared(stage->segment, &stage->hall->rwlock, PATIENCE_NS) == 0, "read lock");
+    look(stage);
     acknowledge(stage, 1);
 }
 
@@ -129,6 +135,7 @@ static void operate_read_timeout(struct stage *stage)
 static void operate_lock(struct stage *stage)
 {
     must(stage, cove_rwlock_lock(stage->segment, &stage->hall->rwlock, PATIENCE_NS) == 0, "write lock");
+    look(stage);
     acknowledge(stage, 1);
 }
 

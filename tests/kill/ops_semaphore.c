@@ -66,6 +66,7 @@ static void sleep_acquire(struct stage *stage)
     acquire(stage);
     if (__atomic_add_fetch(inside, 1, __ATOMIC_SEQ_CST) > (uint64_t)stage->ledger->whole)
         finding(stage, VERDICT_CORRUPT, "more have permits than there are");
+    linger(stage);
     __atomic_sub_fetch(inside, 1, __ATOMIC_SEQ_CST);
     release(stage);
 }
@@ -74,6 +75,8 @@ static void sleep_acquire(struct stage *stage)
 static void operate_acquire(struct stage *stage)
 {
     must(stage, cove_semaphore_acquire(stage->segment, permits(stage), PATIENCE_NS) == 0, "acquire");
+    if (__atomic_load_n(&stage->ledger->number[INSIDE], __ATOMIC_SEQ_CST) + 1 > stage->ledger->whole)
+        finding(stage, VERDICT_CORRUPT, "has a permit that another has too");
     acknowledge(stage, 1);
 }
 

@@ -35,7 +35,7 @@ for pair in "$@"; do
     if [ "$status" = 1 ] && grep -qE '^      (HANG|CORRUPT|LOST|LEAKED) ' "$output" &&
         ! grep -q 'not killed, ' "$output"; then
         echo "found      $name, by \"$operation\":"
-        grep -m 1 -A 1 'killed at point' "$output"
+        grep -E -m 1 -A 1 '(killed|stopped) at point' "$output"
     else
         echo "NOT FOUND  $name, by \"$operation\" (status $status)"
         cat "$output"

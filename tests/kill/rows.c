@@ -42,7 +42,7 @@ static void show_failure(struct row *row, const struct trial *trial)
     if (trial->point == NOT_KILLED)
         printf("not killed");
     else
-        printf("killed at point %zu", trial->point);
+        printf("%s at point %zu", trial->stopped ? "stopped" : "killed", trial->point);
     if (trial->recovery_point != NOT_KILLED)
         printf(", its recoverer at point %zu", trial->recovery_point);
     printf(", next instruction %s, seed %" PRIu64 "\n", symbol, shown_seed);

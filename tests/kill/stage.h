@@ -55,6 +55,7 @@ struct ledger {
     int64_t result[ROLE_COUNT]; /* what that call returned */
     int64_t struck_ns; /* when the others were let go on: the victim is dead or done */
     _Atomic uint32_t killed; /* the victim was (the harness stores it) */
+    _Atomic uint32_t stands; /* the victim is not killed at its point, but stands there, and goes on later */
     _Atomic uint32_t acknowledged; /* the victim's operation has returned, with this many steps of it done */
     uint64_t number[LEDGER_NUMBERS]; /* the scenario's own */
     uint64_t whole; /* what the unkilled operation gave; outlives the trial, until the next scenario */
@@ -169,6 +170,9 @@ int must(struct stage *stage, int good, const char *what);
 
 /* The victim was told that step `count` of its operation is done. */
 void acknowledge(struct stage *stage, uint32_t count);
+
+/* Where the victim only stands: whoever has something stays in it for a while, so that the victim goes on meanwhile. */
+void linger(struct stage *stage);
 
 /* Children say where they are, and wait until they are sent on; the harness sends them on, and waits for them. */
 void phase_tell(struct stage *stage, enum phase phase);

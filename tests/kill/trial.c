@@ -408,6 +408,41 @@ void trial_killed(struct theatre *theatre, size_t point, uint64_t seed, struct t
     survive(&play);
 }
 
+/* Those who sleep already are to have their part while the victim stands. */
+static void let_sleepers_look(struct play *play)
+{
+    struct crew *crew = &play->crew;
+    if (!has(play, SLEEP_FIRST))
+        return;
+    crew_thaw(crew, ROLE_SLEEPER);
+    if (second_part(play) == SECOND_BEHIND)
+        crew_thaw(crew, ROLE_SECOND);
+    play->sleeps = crew->pid[ROLE_SLEEPER] != 0 && crew_await_sleep(crew, ROLE_SLEEPER);
+}
+
+void trial_stopped(struct theatre *theatre, size_t point, uint64_t seed, struct trial *trial)
+{
+    struct play play;
+    raise_curtain(&play, theatre, seed, trial);
+    trial->point = point;
+    trial->stopped = 1;
+    trial->address = point <= theatre->trace.count ? theatre->trace.address[point] : 0;
+    atomic_store(&theatre->ledger->stands, 1);
+    if (!lead_victim(&play)) {
+        give_up(&play);
+        return;
+    }
+    judge_way(&play, stepper_run_to(&play.victim, &theatre->trace, point), &play.victim);
+    let_sleepers_look(&play);
+    send_those_behind(&play);
+    int status = stepper_finish(&play.victim);
+    if (status != 0)
+        finding(&play.voice, status < 0 ? VERDICT_HANG : VERDICT_CORRUPT,
+                "went on from where it had stood, and ended with status %d", status);
+    play.dead_ns = stepper_now_ns();
+    survive(&play);
+}
+
 /* The recoverer at its point, or recorded to its end. */
 static void step_recoverer(struct play *play, struct stepper_trace *trace, size_t recovery_point)
 {

@@ -28,6 +28,7 @@ struct theatre {
 /* What one trial found. */
 struct trial {
     size_t point; /* of the victim; NOT_KILLED */
+    int stopped; /* it was not killed there, but went on */
     size_t recovery_point; /* of the recoverer, where recovery itself is killed */
     uint64_t address; /* of the next instruction of whoever was killed last */
     int slept; /* the sleeper was asleep in its call when the victim died */
@@ -48,6 +49,9 @@ void trial_whole(struct theatre *theatre, int record, struct trial *trial);
 
 /* Killed at `point`; `seed` varies what the bystanders do. */
 void trial_killed(struct theatre *theatre, size_t point, uint64_t seed, struct trial *trial);
+
+/* Not killed: stands at `point` while the others do what they can, and then goes on to its end. */
+void trial_stopped(struct theatre *theatre, size_t point, uint64_t seed, struct trial *trial);
 
 /* Killed at `point`, and the recoverer after it. With `recovery_point` NOT_KILLED the recovery is whole, and `trace` is
  * filled with it. */

@@ -52,10 +52,14 @@ inline forget()
 /* covei_marks_count */
 inline count_marks(any)
 {
+#ifdef SLOW_LOOK
     if
     :: any -> count = IN(marks, 1); count = count + IN(marks, 2); count = count + IN(marks, 3)
-    :: else -> count = 0
+    :: !(any) -> count = 0
     fi
+#else
+    atomic { count = (any -> COUNT(marks) : 0) }
+#endif
 }
 
 #ifdef POLLS

@@ -507,13 +507,13 @@ static void test_event_killed_waiters_harm_nobody(void **state)
     finish(segment);
 }
 
-static void set_and_die_before_the_wake(void *argument)
+static void set_and_wake_nobody(void *argument)
 {
     unit_drop_inherited(argument);
     cove_segment *segment = unit_open("t");
     waiting_without_wakes();
     EXPECT_LIGHT(0, cove_event_set(segment, &open_board(segment)->events[0]));
-    assert_int_equal(kill(getpid(), SIGKILL), 0);
+    testing_reach(4);
     unit_wait_for_death();
 }
 
@@ -524,12 +524,12 @@ static void test_event_setter_killed_before_the_wake_is_noticed(void **state)
     struct waiter waiter = {segment, &open_board(segment)->events[0], UINT64_MAX};
     pthread_t thread = unit_thread(wait_in_thread, &waiter);
     UNTIL(waits_long(segment, waiter.event), 5000);
-    pid_t pid = testing_spawn(set_and_die_before_the_wake, segment);
-    UNTIL(is_set(segment, waiter.event), 5000);
+    pid_t pid = testing_spawn(set_and_wake_nobody, segment);
+    testing_await(4);
     int64_t begun = unit_now();
+    testing_kill(pid);
     unit_thread_join(thread);
     assert_true(unit_now() - begun < UNIT_S / 4 + unit_patience());
-    assert_true(WIFSIGNALED(testing_wait(pid)));
     finish(segment);
 }
 
@@ -540,7 +540,7 @@ static void test_event_sleeps_a_quarter_of_a_second_at_most(void **state)
     cove_segment *segment = unit_open("t");
     waiting_measure_slices();
     EXPECT(-ETIMEDOUT, cove_event_wait(segment, &open_board(segment)->events[0], 4 * UNIT_S));
-    assert_in_range(waiting_longest_slice_ns, 100 * UNIT_MS, 250 * UNIT_MS);
+    assert_in_range(waiting_longest_slice_ns, 10 * UNIT_MS, 250 * UNIT_MS);
     finish(segment);
 }
 

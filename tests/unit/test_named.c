@@ -5,8 +5,6 @@
 
 #include "sync/types.h"
 
-#include <signal.h>
-
 /* ---- the eight types, as a table */
 
 #define NOUN(noun)                                                                                  \
@@ -252,11 +250,15 @@ static void test_named_inside_a_transaction_only_what_exists(void **state)
     finish(segment);
 }
 
+static cove_segment *inherited;
+
 static void open_in_child(void *argument)
 {
     void **things = argument;
     for (size_t i = 0; i < NOUNS; i++)
         EXPECT(-EINVAL, nouns[i].close(things[i])); /* the parent's */
+    for (size_t i = 0; i < NOUNS; i++)
+        unit_drop_inherited(inherited);
     char name[40];
     for (size_t i = 0; i < NOUNS; i++) {
         void *thing = NULL;
@@ -279,6 +281,7 @@ static void test_named_in_a_forked_child(void **state)
         (void)snprintf(name, sizeof name, "t/%s", nouns[i].name);
         EXPECT(COVE_CREATED, nouns[i].open(&things[i], name, NULL));
     }
+    inherited = cove_segment_of(things[0]);
     testing_join(testing_spawn(open_in_child, things));
     EXPECT(0, cove_counter_get(NULL, things[7], &value));
     assert_int_equal(value, 5);

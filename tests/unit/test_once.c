@@ -5,7 +5,6 @@
 
 #include <cove/condition.h>
 #include <cove/once.h>
-#include <signal.h>
 
 struct board {
     cove_once once, other;
@@ -417,42 +416,6 @@ static void test_once_inside_saved_bytes(void **state)
 
 /* ---- deaths */
 
-static void die(struct work *work)
-{
-    (void)work;
-    assert_int_equal(kill(getpid(), SIGKILL), 0);
-    unit_wait_for_death();
-}
-
-static void die_in_the_middle(void *argument)
-{
-    unit_drop_inherited(argument);
-    cove_segment *segment = unit_open("t");
-    struct work work = work_of(segment);
-    work.also = die;
-    (void)!call(&work, COVE_FOREVER);
-}
-
-static void test_once_killed_in_the_middle_is_done_again(void **state)
-{
-    (void)state;
-    cove_segment *segment = unit_open("t");
-    struct work work = work_of(segment);
-    for (int i = 0; i < 3; i++) {
-        assert_true(WIFSIGNALED(testing_wait(testing_spawn(die_in_the_middle, segment))));
-        if (i == 1)
-            (void)EXPECT_GOOD(cove_recover(segment));
-    }
-    work.result = -ENODATA; /* who fails leaves the news of the deaths to the next */
-    assert_int_equal(call(&work, COVE_NOWAIT), -ENODATA);
-    work.result = 0;
-    EXPECT(COVE_RECOVERED, call(&work, COVE_NOWAIT));
-    assert_int_equal(work.board->saved, 1); /* put back each time */
-    assert_int_equal(work.board->unsaved, 5); /* and what was not saved is as the dead left it */
-    EXPECT(0, call(&work, COVE_NOWAIT));
-    finish(segment);
-}
-
 static void die_when_told(struct work *work)
 {
     (void)work;
@@ -467,6 +430,28 @@ static void be_killed_in_the_middle(void *argument)
     struct work work = work_of(segment);
     work.also = die_when_told;
     (void)!call(&work, COVE_FOREVER);
+}
+
+static void test_once_killed_in_the_middle_is_done_again(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    struct work work = work_of(segment);
+    for (int i = 0; i < 3; i++) {
+        pid_t victim = testing_spawn(be_killed_in_the_middle, NULL);
+        testing_await_count(0, (unsigned)i + 1);
+        testing_kill(victim);
+        if (i == 1)
+            (void)EXPECT_GOOD(cove_recover(segment));
+    }
+    work.result = -ENODATA; /* who fails leaves the news of the deaths to the next */
+    assert_int_equal(call(&work, COVE_NOWAIT), -ENODATA);
+    work.result = 0;
+    EXPECT(COVE_RECOVERED, call(&work, COVE_NOWAIT));
+    assert_int_equal(work.board->saved, 1); /* put back each time */
+    assert_int_equal(work.board->unsaved, 5); /* and what was not saved is as the dead left it */
+    EXPECT(0, call(&work, COVE_NOWAIT));
+    finish(segment);
 }
 
 static void *expect_recovered(void *argument)

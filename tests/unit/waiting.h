@@ -52,6 +52,13 @@ static inline int waiting_note_slice(const struct covei_park *parks, uint32_t co
     return covei_os_native.park_any(parks, count, timeout_ns / WAITING_FAST);
 }
 
+static inline int waiting_note_one_slice(void *word, uint32_t expected, int64_t timeout_ns)
+{
+    if (timeout_ns > waiting_longest_slice_ns)
+        waiting_longest_slice_ns = timeout_ns;
+    return covei_os_native.park(word, expected, timeout_ns / WAITING_FAST);
+}
+
 /* From now on waiting_longest_slice_ns says how long at most this process would have slept without looking; and its time
  * goes fast, so that nobody has to wait for that. */
 static inline void waiting_measure_slices(void)
@@ -59,6 +66,7 @@ static inline void waiting_measure_slices(void)
     static struct covei_os os;
     os = covei_os_native;
     os.now = waiting_fast_now;
+    os.park = waiting_note_one_slice;
     os.park_any = waiting_note_slice;
     covei_os = &os;
 }
