@@ -148,6 +148,8 @@ COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_
  * the machine stopped is opened from that copy, and cove_open returns COVE_RECOVERED; where there is no copy, it
  * returns COVE_EUNCLEAN. (Opening it COVE_READONLY, to look, is no error: its state is "unclean" then.) When the last
  * member closes the segment it is written back whole, and marked clean.
+ * What changes in one atomic step without a lock is copied as it is found: counters, events, plain permits, conditions,
+ * barriers; of two such changes the copy may hold the later one alone. Owned permits are not waited for.
  * The caller's thread holds no lock of the segment. Returns 0; -EOPNOTSUPP (memory that goes with the machine);
  * -EBUSY (this thread holds a lock or is inside a transaction); -ETIMEDOUT (somebody else does, for timeout_ns: the
  * sentence names him); COVE_EREMOVED (it lost its name); -ENOSPC, -EIO. On an error the copy before is there still.

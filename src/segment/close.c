@@ -140,13 +140,22 @@ void covei_handle_lane_ends(struct cove_segment *segment)
         leave(segment);
 }
 
+/* No thread of ours is a party of a barrier any more. (Who uses one while the segment closes makes a mistake.) */
+static void leave_barriers(struct cove_segment *segment)
+{
+    for (uint32_t i = 0; i < segment->max_lanes; i++)
+        /* relaxed: our own lanes. */
+        if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) == segment->row + 1)
+            covei_lane_leave_barriers(&segment->lanes[i]);
+}
+
 static void close_last(struct cove_segment *segment)
 {
+    leave_barriers(segment);
     covei_recover_some(segment, COVEI_ROWS_LOOKED_AT);
     struct covei_lane *lane = NULL;
     int settled = covei_lane_get(&lane, segment);
     if (settled == 0) {
-        covei_lane_leave_barriers(lane);
         lane->patience_ns = COVE_FOREVER;
         settled = covei_upper.settle_row(lane, segment->row); /* what was allocated and not kept goes back */
     }

@@ -231,11 +231,14 @@ void covei_held_release(struct covei_lane *lane, uint32_t place)
         covei_upper.mark_gone(lane->segment, held, false);
 }
 
-void covei_lane_leave_barriers(struct covei_lane *lane)
+void covei_lane_leave_barriers(struct covei_lane_shm *shm)
 {
-    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
-        if (COVEI_HELD_KIND(atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed)) == COVEI_HELD_PARTY)
-            covei_held_release(lane, place);
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) {
+        if (COVEI_HELD_KIND(atomic_load_explicit(&shm->held[place], memory_order_relaxed)) != COVEI_HELD_PARTY)
+            continue; /* relaxed: of this process */
+        atomic_store_explicit(&shm->held[place], 0, memory_order_release);
+        atomic_fetch_sub_explicit(&shm->marks, 1, memory_order_release); /* I3 of lane_shm.h: after the place */
+    }
 }
 
 /* ---- who has it */

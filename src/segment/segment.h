@@ -318,7 +318,7 @@ uint32_t covei_lock_place(const struct covei_lane_shm *shm, uint64_t offset);
 void covei_lock_forget(struct covei_lane_shm *shm, uint64_t offset);
 bool covei_lane_holds(const struct covei_lane_shm *shm); /* anything */
 bool covei_lane_holds_lock(const struct covei_lane_shm *shm); /* but memberships of barriers */
-void covei_lane_leave_barriers(struct covei_lane *lane);
+void covei_lane_leave_barriers(struct covei_lane_shm *shm);
 uint32_t *covei_lock_futex(_Atomic uint64_t *word);
 
 /* The shortest way to take a free word: false where it is not free, or the lane's first place is in use.

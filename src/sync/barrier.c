@@ -11,9 +11,9 @@
  *     epoch, in which nobody has arrived.
  * B2  A party whose mark is of an epoch gone by has not been told yet that it was broken: its next wait tells, and
  *     gives its mark the epoch that is, or the next one where it is BROKEN still.
- * B3  Recovery breaks the epoch of the dead party's mark, and no other: done twice, it breaks nothing twice. Where
- *     that epoch is still to come (BROKEN, and the party was told), the epoch is counted up at once, so that all are
- *     told of that death too.
+ * B3  The death of a party breaks the epoch that is, also where its mark is of one before: it has not been told yet, and
+ *     is counted on. Where it is BROKEN and the party was told of that, the epoch is counted up, so that all are told of
+ *     this death too. Recovery that is done twice breaks nothing twice, as a reset recovers all first.
  * The round counts completions alone: who waited for a round knows by it, and by nothing else, that all had come.
  * Edges: what was done before arriving (CAS release, each continues the last) -> round seen (acquire).
  * Crash: dead before its CAS: not come, and the mark tells. After it: come, and the mark tells. Without a mark: no
@@ -63,7 +63,7 @@ void covei_barrier_mark_gone(struct cove_segment *segment, uint64_t offset, uint
     if (!died)
         return;
     do {
-        if (!(old & BROKEN) && epoch == epoch_of(old))
+        if (!(old & BROKEN))
             next = (old | BROKEN) & ~WAITERS;
         else if (old & BROKEN && epoch == ((epoch_of(old) + 1) & 0xffff))
             next = old + EPOCH_ONE; /* B3 */

@@ -174,6 +174,10 @@ static int wait_and_come_back(struct waiter *waiter, int64_t timeout_ns)
     waiter->call.waits = &waiter->mutex->waits;
     waiter->call.longest_us = &waiter->mutex->longest_us;
     int back = come_back(waiter);
+    /* On the way back, too. relaxed: whoever interrupts later than this is too late. */
+    if (back >= 0 && result != -EINTR &&
+        atomic_load_explicit(&covei_interrupts, memory_order_relaxed) != lane->interrupts)
+        return covei_error(-EINTR, "%s: the wait was ended by cove_interrupt", lane->segment->name);
     if (back < 0 || (back > 0 && result != -EINTR))
         return back;
     if (result < 0)
