@@ -48,12 +48,19 @@ static bool has_saved(const struct covei_lane_shm *shm)
     return COVEI_TAILS_OUTER(atomic_load_explicit(&shm->tails, memory_order_relaxed)) != 0;
 }
 
-static void tell_writer(_Atomic uint32_t *drain)
+/* (A result, so that it can be the last step of a call that needs no stack otherwise.) */
+static COVEI_COLD int wake_writer(_Atomic uint32_t *drain)
 {
-    if (!(atomic_load_explicit(drain, memory_order_relaxed) & DRAIN_WAITS)) /* see "Sleeping" */
-        return;
     atomic_fetch_add_explicit(drain, DRAIN_ONE, memory_order_release);
     (void)covei_os->wake((void *)drain, INT32_MAX);
+    return 0;
+}
+
+static inline int tell_writer(_Atomic uint32_t *drain)
+{
+    if (COVEI_LIKELY(!(atomic_load_explicit(drain, memory_order_relaxed) & DRAIN_WAITS))) /* see "Sleeping" */
+        return 0;
+    return wake_writer(drain);
 }
 
 void covei_rwlock_mark_gone(struct cove_segment *segment, uint64_t offset)
@@ -61,26 +68,29 @@ void covei_rwlock_mark_gone(struct cove_segment *segment, uint64_t offset)
     cove_rwlock *rwlock = covei_address(segment, offset);
     atomic_thread_fence(
         memory_order_seq_cst); /* the emptied place, then the look at the bit: rare enough for a fence */
-    tell_writer(drain_of(rwlock));
+    (void)tell_writer(drain_of(rwlock));
 }
 
 /* ---- reading */
 
-/* Mark, and look (I1). False: the word is not free, and the mark is gone again. The word is not looked at first: a
- * reader that finds it taken goes a long way anyway. */
-static inline bool try_read(struct covei_lane_shm *shm, uint32_t place, uint64_t offset, cove_rwlock *rwlock)
+/* Mark, and look (I1): an exchange and a load that are seq_cst stand against the writer's fence. False: the word is not
+ * free. It is not looked at first: a reader that finds it taken goes a long way anyway. */
+static inline bool mark_and_look(struct covei_lane_shm *shm, uint32_t place, uint64_t offset, cove_rwlock *rwlock)
 {
     uint32_t marks = atomic_load_explicit(&shm->marks, memory_order_relaxed); /* written by this thread alone */
     atomic_store_explicit(&shm->marks, marks + 1, memory_order_relaxed);
-    atomic_store_explicit(&shm->held[place], COVEI_HELD(COVEI_HELD_SHARED, offset), memory_order_release);
-    atomic_thread_fence(memory_order_seq_cst); /* I1 */
-    /* acquire, edge U. A word with RECOVERED or WAITERS on it is for those who take it. */
-    if (COVEI_LIKELY((uint32_t)atomic_load_explicit(word_of(rwlock), memory_order_acquire) == 0))
-        return true;
+    (void)atomic_exchange_explicit(&shm->held[place], COVEI_HELD(COVEI_HELD_SHARED, offset), memory_order_seq_cst);
+    /* Acquires, too: edge U. A word with RECOVERED or WAITERS on it is for those who take it. */
+    return COVEI_LIKELY((uint32_t)atomic_load_explicit(word_of(rwlock), memory_order_seq_cst) == 0);
+}
+
+/* Edge R. */
+static inline int take_mark_back(struct covei_lane_shm *shm, uint32_t place, cove_rwlock *rwlock)
+{
     atomic_store_explicit(&shm->held[place], 0, memory_order_release);
-    atomic_store_explicit(&shm->marks, marks, memory_order_release);
-    tell_writer(drain_of(rwlock));
-    return false;
+    atomic_store_explicit(&shm->marks, atomic_load_explicit(&shm->marks, memory_order_relaxed) - 1,
+                          memory_order_release); /* I3 of lane_shm.h: after the place */
+    return tell_writer(drain_of(rwlock));
 }
 
 /* A place of held[] with a mark of this lock that is wanted still, or COVEI_LANE_LOCKS. */
@@ -148,8 +158,9 @@ static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t tim
         uint32_t place = covei_held_find(lane);
         if (place == COVEI_LANE_LOCKS)
             return -ENOLCK;
-        if (try_read(lane->shm, place, offset, rwlock))
+        if (mark_and_look(lane->shm, place, offset, rwlock))
             return 0;
+        (void)take_mark_back(lane->shm, place, rwlock);
     }
     return read_in_turn(lane, rwlock, offset, timeout_ns);
 }
@@ -165,6 +176,13 @@ static COVEI_COLD int lock_shared_slowly(cove_segment *segment, cove_rwlock *rwl
     return covei_call_end(&call, read_slowly(call.lane, rwlock, timeout_ns));
 }
 
+static COVEI_COLD int lock_shared_after_all(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+{
+    (void)take_mark_back(covei_thread.shm, 0, rwlock);
+    return lock_shared_slowly(segment, rwlock, timeout_ns);
+}
+
+/* Calls nothing but in its last step, so that it needs no stack: stores would hold up the exchange. */
 int cove_rwlock_lock_shared(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
 {
     if (covei_cached(segment)) {
@@ -172,8 +190,8 @@ int cove_rwlock_lock_shared(cove_segment *segment, cove_rwlock *rwlock, int64_t 
         struct covei_lane_shm *shm = covei_thread.shm;
         /* relaxed: written by this thread alone. */
         if (COVEI_LIKELY(covei_word_inside(segment, offset) && covei_word_inside(segment, offset + 16)) &&
-            atomic_load_explicit(&shm->held[0], memory_order_relaxed) == 0 && try_read(shm, 0, offset, rwlock))
-            return 0;
+            COVEI_LIKELY(atomic_load_explicit(&shm->held[0], memory_order_relaxed) == 0))
+            return mark_and_look(shm, 0, offset, rwlock) ? 0 : lock_shared_after_all(segment, rwlock, timeout_ns);
     }
     return lock_shared_slowly(segment, rwlock, timeout_ns);
 }
@@ -386,11 +404,8 @@ int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
         struct covei_lane_shm *shm = covei_thread.shm;
         uint64_t held = atomic_load_explicit(&shm->held[0], memory_order_relaxed);
         if (COVEI_LIKELY(held == COVEI_HELD(COVEI_HELD_SHARED, offset) && covei_thread.lane->before == 0 &&
-                         !has_saved(shm))) {
-            covei_mark_clear(covei_thread.lane, 0); /* edge R */
-            tell_writer(drain_of(rwlock));
-            return 0;
-        }
+                         !has_saved(shm)))
+            return take_mark_back(shm, 0, rwlock);
         if (COVEI_LIKELY(held == offset && offset != 0 && !has_saved(shm))) { /* 0: nothing is held */
             covei_lock_release_first(shm, covei_thread.id, offset, word_of(rwlock)); /* edge U */
             return 0;

@@ -75,6 +75,12 @@ int must(struct stage *stage, int good, const char *what)
     return good;
 }
 
+void must_have_made(struct stage *stage, int got, const char *what)
+{
+    stage->ledger->result[ROLE_VICTIM] = got;
+    must(stage, got == COVE_CREATED || (atomic_load(&stage->ledger->stands) && got == 0), what);
+}
+
 void acknowledge(struct stage *stage, uint32_t count)
 {
     atomic_store_explicit(&stage->ledger->acknowledged, count, memory_order_release);

@@ -94,7 +94,8 @@ static void operate_last(struct stage *stage)
 
 static void operate_not_last(struct stage *stage)
 {
-    must(stage, arrive(stage, SHORT_NS) == -ETIMEDOUT, "waiting alone");
+    int got = arrive(stage, SHORT_NS);
+    must(stage, got == -ETIMEDOUT || (stage->ledger->stands && got >= 0), "waiting alone");
     acknowledge(stage, 1);
 }
 

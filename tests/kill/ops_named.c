@@ -119,7 +119,7 @@ static const struct kind counter_kind = {{.lines = LINES, .value = VALUE}, open_
 
 static void make(struct stage *stage, const struct kind *kind)
 {
-    must(stage, kind->open(stage, NULL, &kind->options) == COVE_CREATED, "making it by name");
+    must_have_made(stage, kind->open(stage, NULL, &kind->options), "making it by name");
     acknowledge(stage, 1);
 }
 
@@ -137,7 +137,9 @@ static void look(struct stage *stage, const struct kind *kind)
     int got = kind->open(stage, NULL, &existing);
     if (got == -ENOENT) /* the sleeper had it */
         finding(stage, VERDICT_LOST, "what was opened by name is gone");
-    if (stage->ledger->acknowledged && stage->ledger->result[ROLE_SLEEPER] == COVE_CREATED)
+    const struct ledger *ledger = stage->ledger;
+    if (ledger->acknowledged && ledger->result[ROLE_VICTIM] == COVE_CREATED &&
+        ledger->result[ROLE_SLEEPER] == COVE_CREATED)
         finding(stage, VERDICT_LOST, "it was made, and had to be made again");
     if (!must(stage, got == 0, "opening it by name"))
         return;
@@ -179,7 +181,7 @@ static const char *full_name(const struct stage *stage)
 
 static void operate_open_full(struct stage *stage)
 {
-    must(stage, semaphore_kind.open(stage, full_name(stage), &semaphore_kind.options) == COVE_CREATED, "its full name");
+    must_have_made(stage, semaphore_kind.open(stage, full_name(stage), &semaphore_kind.options), "its full name");
     acknowledge(stage, 1);
 }
 

@@ -30,7 +30,7 @@ static void build_dave(struct stage *stage)
 static void operate_create(struct stage *stage)
 {
     struct account *dave;
-    must(stage, open_dave(stage, 0, &dave) == COVE_CREATED, "creating an object");
+    must_have_made(stage, open_dave(stage, 0, &dave), "creating an object");
     acknowledge(stage, 1);
 }
 

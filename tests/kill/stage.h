@@ -168,6 +168,9 @@ void finding(struct stage *stage, enum verdict verdict, const char *format, ...)
 /* As finding(CORRUPT), with cove_last_error, unless `good`. Returns good. */
 int must(struct stage *stage, int good, const char *what);
 
+/* The victim made it, or found it made where it had stood still and another was first. Its result is kept. */
+void must_have_made(struct stage *stage, int got, const char *what);
+
 /* The victim was told that step `count` of its operation is done. */
 void acknowledge(struct stage *stage, uint32_t count);
 
