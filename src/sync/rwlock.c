@@ -362,15 +362,22 @@ int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout
 
 /* ---- unlocking */
 
-/* Of several, one that was taken inside the transaction, as the others stay held beyond it. */
-static uint32_t find_newest_mark(const struct covei_lane *lane, uint64_t offset)
+/* Of several, one that was taken inside the transaction, as the others stay held beyond it; and of those the first: a
+ * writer looks at the places in their order, and would miss a mark that went from a later one, where he has not looked
+ * yet, to an earlier one, where he has. */
+static uint32_t find_mark_to_clear(const struct covei_lane *lane, uint64_t offset)
 {
     uint32_t found = COVEI_LANE_LOCKS;
-    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++)
-        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) ==
-                COVEI_HELD(COVEI_HELD_SHARED, offset) &&
-            !(lane->marked >> place & 1) && (found == COVEI_LANE_LOCKS || !(lane->before >> place & 1)))
+    for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) {
+        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) !=
+                COVEI_HELD(COVEI_HELD_SHARED, offset) ||
+            lane->marked >> place & 1)
+            continue;
+        if (!(lane->before >> place & 1))
+            return place;
+        if (found == COVEI_LANE_LOCKS)
             found = place;
+    }
     return found;
 }
 
@@ -379,7 +386,7 @@ static int unlock(struct covei_lane *lane, cove_rwlock *rwlock)
     uint64_t offset = covei_offset(lane->segment, rwlock);
     /* relaxed: only this thread makes the word name its lane. */
     bool writes = (atomic_load_explicit(word_of(rwlock), memory_order_relaxed) & COVEI_LOCK_OWNER) == lane->id;
-    uint32_t place = writes ? covei_lock_place(lane->shm, offset) : find_newest_mark(lane, offset);
+    uint32_t place = writes ? covei_lock_place(lane->shm, offset) : find_mark_to_clear(lane, offset);
     if (place == COVEI_LANE_LOCKS || lane->marked >> place & 1)
         return covei_error(-EPERM, "%s: this thread holds nothing of that lock", lane->segment->name);
     if (lane->depth > 0 && has_saved(lane->shm))

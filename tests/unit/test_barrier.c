@@ -243,27 +243,32 @@ static int die_in_wake(void *word, int32_t count)
 static void complete_and_die(cove_segment *own, void *argument)
 {
     struct party *party = argument;
+    cove_barrier *barrier = &board_of(own)->barrier;
+    if (party->number > 0) /* a party before the others sleep */
+        EXPECT(-EBUSY, cove_barrier_wait(own, barrier, party->parties, COVE_NOWAIT));
+    testing_reach(STEP);
+    testing_await(STEP + 1);
     static struct covei_os calls;
     calls = *covei_os;
     calls.wake = die_in_wake;
     covei_os = &calls;
-    int result = cove_barrier_wait(own, &board_of(own)->barrier, party->parties, COVE_FOREVER);
+    int result = cove_barrier_wait(own, barrier, party->parties, COVE_FOREVER);
     fail_msg("%d, though nobody was to be woken", result);
 }
 
-static void test_barrier_killed_before_it_wakes_the_others(void **state)
+static void complete_with_a_death(bool newcomer)
 {
-    (void)state;
     begin();
     struct party *parties[3];
-    struct actor actors[3];
+    struct actor last = actor_start(true, segment, complete_and_die, party_of(newcomer ? 0 : 3, 4, 1)), actors[3];
+    testing_await(STEP);
     for (unsigned i = 0; i < 3; i++) {
         parties[i] = party_of(i, 4, 1);
         actors[i] = waiting_party(true, parties[i], i + 1);
     }
     actors_pass(2200 * UNIT_MS);
     int64_t died = unit_now();
-    struct actor last = actor_start(true, segment, complete_and_die, party_of(3, 4, 1));
+    testing_reach(STEP + 1);
     int status = testing_wait(last.pid);
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     int64_t longest = 0;
@@ -274,11 +279,24 @@ static void test_barrier_killed_before_it_wakes_the_others(void **state)
         longest = took > longest ? took : longest;
     }
     print_message("all went on after %.1f ms\n", (double)longest / 1e6);
-    assert_true(longest < actors_soon());
     EXPECT(COVE_EPEER, cove_barrier_wait(segment, &board->barrier, 4, COVE_NOWAIT)); /* but that party is dead */
     testing_reach(MAY_END);
     actors_join(actors, 3);
+    assert_true(longest < actors_soon());
     end();
+}
+
+static void test_barrier_killed_before_it_wakes_the_others(void **state)
+{
+    (void)state;
+    complete_with_a_death(false);
+}
+
+/* Nobody could watch it before it came. */
+static void test_barrier_newcomer_killed_before_it_wakes_the_others(void **state)
+{
+    (void)state;
+    complete_with_a_death(true);
 }
 
 /* ---- told once */
@@ -398,7 +416,6 @@ static void test_barrier_broken_is_refused_until_reset(void **state)
     testing_kill(b.actor.pid);
     for (int i = 0; i < 3; i++)
         EXPECT_WAS(COVE_EPEER, told(&a, WAIT, i ? COVE_FOREVER : COVE_NOWAIT));
-    EXPECT(COVE_EPEER, cove_barrier_wait(segment, &board->barrier, 2, COVE_FOREVER));
     EXPECT(0, cove_barrier_reset(segment, &board->barrier)); /* by another than was told */
     tell(&a, WAIT, COVE_FOREVER);
     UNTIL_WAITING(segment, &board->barrier, 1);
@@ -717,6 +734,7 @@ static const struct testing_case tests[] = {
     TEST(test_barrier_death_inside_a_round_is_told_to_all),
     TEST(test_barrier_death_after_a_long_wait_is_told_soon),
     TEST(test_barrier_killed_before_it_wakes_the_others),
+    TEST(test_barrier_newcomer_killed_before_it_wakes_the_others),
     TEST(test_barrier_death_between_rounds_is_told_once_to_each),
     TEST(test_barrier_broken_is_refused_until_reset),
     TEST(test_barrier_second_reset_changes_nothing),

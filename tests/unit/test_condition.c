@@ -268,6 +268,101 @@ static void test_condition_no_wakeup_is_lost(void **state)
     finish(segment);
 }
 
+static void race_wait(struct waiting_race *race, uint64_t round)
+{
+    struct board *board = open_board(race->segment);
+    (void)round;
+    EXPECT(0, cove_mutex_lock(race->segment, &board->lock, COVE_FOREVER));
+    while (board->items == 0)
+        EXPECT(0, cove_condition_wait(race->segment, &board->changed, &board->lock, COVE_FOREVER));
+    board->items--;
+    EXPECT(0, cove_mutex_unlock(race->segment, &board->lock));
+}
+
+static void race_signal(struct waiting_race *race, uint64_t round)
+{
+    struct board *board = open_board(race->segment);
+    for (uint64_t i = 0; i < round % 3; i++) /* for nothing */
+        EXPECT(0, cove_condition_signal(race->segment, &board->changed));
+    EXPECT(0, cove_mutex_lock(race->segment, &board->lock, COVE_FOREVER));
+    board->items++;
+    EXPECT(0, cove_mutex_unlock(race->segment, &board->lock));
+    EXPECT(0, (round % 5 ? cove_condition_signal : cove_condition_broadcast)(race->segment, &board->changed));
+}
+
+static void test_condition_signalled_while_somebody_begins_to_wait(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    struct waiting_race race = {race_wait, race_signal, segment, &open_board(segment)->changed, 0, 0};
+    waiting_race(&race);
+    finish(segment);
+}
+
+/* ---- a signal that wakes nobody, held up between its steps */
+
+static struct actor *held_up_by;
+static _Atomic int waker_steps;
+static pthread_t sleeper;
+
+static bool thread_sleeps(int32_t thread)
+{
+    char path[64], line[256] = "";
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)thread);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    bool got = fgets(line, sizeof line, file) != NULL;
+    (void)fclose(file);
+    const char *state = strrchr(line, ')'); /* behind the command's name */
+    return got && state && state[2] == 'S';
+}
+
+static _Atomic int32_t sleeper_thread;
+
+static void *wait_as_sleeper(void *argument)
+{
+    atomic_store(&sleeper_thread, covei_os->thread_id());
+    return wait_for_item(argument);
+}
+
+/* Nobody was there to be woken; and now there is. */
+static int wake_and_let_somebody_sleep(void *word, int32_t count)
+{
+    int woken = covei_os_native.wake(word, count);
+    if (count == 1 && atomic_fetch_add(&waker_steps, 1) == 0) {
+        assert_int_equal(woken, 0);
+        sleeper = unit_thread(wait_as_sleeper, held_up_by);
+        UNTIL(waiting_for(held_up_by->segment, &held_up_by->board->changed) == 1 &&
+                  thread_sleeps(atomic_load(&sleeper_thread)),
+              5000);
+    }
+    return woken;
+}
+
+static void test_condition_who_sleeps_within_a_signal_is_woken_by_the_next(void **state)
+{
+    (void)state;
+    waiting_without_slices();
+    cove_segment *segment = unit_open("t");
+    struct actor actor = {segment, open_board(segment), &open_board(segment)->lock, 0};
+    struct covei_os os = *covei_os;
+    /* WAITERS stays after who waited was woken. */
+    pthread_t first = unit_thread(wait_for_item, &actor);
+    UNTIL(waiting_for(segment, &actor.board->changed) == 1, 5000);
+    add_item(&actor, false);
+    unit_thread_join(first);
+    held_up_by = &actor;
+    os.wake = wake_and_let_somebody_sleep;
+    covei_os = &os;
+    EXPECT(0, cove_condition_signal(segment, &actor.board->changed)); /* for nothing */
+    assert_int_equal(atomic_load(&waker_steps), 1);
+    add_item(&actor, false);
+    unit_thread_join(sleeper);
+    assert_int_equal(actor.board->taken, 2);
+    covei_os = &covei_os_native;
+    finish(segment);
+}
+
 static void *wait_to_be_interrupted(void *argument)
 {
     struct actor *actor = argument;
@@ -584,6 +679,8 @@ static const struct testing_case tests[] = {
     TEST(test_condition_signal_wakes_one_broadcast_all),
     TEST(test_condition_signal_without_the_mutex),
     TEST_TIMEOUT(test_condition_no_wakeup_is_lost, 20),
+    TEST_TIMEOUT(test_condition_signalled_while_somebody_begins_to_wait, 20),
+    TEST(test_condition_who_sleeps_within_a_signal_is_woken_by_the_next),
     TEST(test_condition_interrupted_holds_the_mutex),
     TEST(test_condition_inside_a_transaction_commits_first),
     TEST(test_condition_inside_a_transaction_in_vain),

@@ -267,7 +267,7 @@ static void test_counter_scribbled_lines_are_told(void **state)
     (void)state;
     cove_segment *segment = unit_open("t");
     struct board *board = open_board(segment);
-    cove_counter *counter = &board->counters[0];
+    cove_counter *counter = open_named(segment, "c", 0, 0); /* aligned as a spread one */
     int64_t value = 0;
     static const uint32_t scribbles[] = {65, 1000, UINT32_MAX, 0x80000000};
     for (size_t i = 0; i < sizeof scribbles / sizeof *scribbles; i++) {
@@ -280,7 +280,13 @@ static void test_counter_scribbled_lines_are_told(void **state)
     }
     counter->lines = 0;
     assert_int_equal(value_of(segment, counter), 0);
-    for (size_t i = 1; i < 8; i++) /* nothing beside it was written */
+    counter = &board->counters[0];
+    if ((uintptr_t)counter % 64 == 0)
+        counter++;
+    counter->lines = 1;
+    EXPECT(COVE_ECORRUPT, cove_counter_get(segment, counter, &value)); /* no spread one lies there */
+    counter->lines = 0;
+    for (size_t i = 0; i < 8; i++) /* nothing beside it was written */
         assert_int_equal(board->counters[i].value, 0);
     finish(segment);
 }
@@ -362,6 +368,34 @@ static void test_counter_no_wakeup_is_lost(void **state)
         EXPECT(0, cove_counter_wait_change(segment, pong_, round - 1, NULL, COVE_FOREVER));
     }
     testing_join(pid);
+    finish(segment);
+}
+
+static void race_wait(struct waiting_race *race, uint64_t round)
+{
+    if (round % 2)
+        EXPECT(0, cove_counter_wait(race->segment, race->thing, (int64_t)round, NULL, COVE_FOREVER));
+    else
+        EXPECT(0, cove_counter_wait_change(race->segment, race->thing, (int64_t)round - 1, NULL, COVE_FOREVER));
+}
+
+static void race_add(struct waiting_race *race, uint64_t round)
+{
+    if (round % 3 || ((cove_counter *)race->thing)->lines > 0)
+        EXPECT(0, cove_counter_add(race->segment, race->thing, 1, NULL));
+    else
+        EXPECT(0, cove_counter_set(race->segment, race->thing, (int64_t)round, NULL));
+}
+
+static void test_counter_added_to_while_somebody_begins_to_wait(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    for (uint32_t lines = 0; lines < 5; lines += 4) {
+        struct waiting_race race = {race_wait, race_add, segment, open_named(segment, lines ? "d" : "c", lines, 0),
+                                    0,         0};
+        waiting_race(&race);
+    }
     finish(segment);
 }
 
@@ -509,6 +543,7 @@ static const struct testing_case tests[] = {
     TEST(test_counter_scribbled_lines_are_told),
     TEST(test_counter_waiters_wake_at_their_values),
     TEST_TIMEOUT(test_counter_no_wakeup_is_lost, 20),
+    TEST_TIMEOUT(test_counter_added_to_while_somebody_begins_to_wait, 20),
     TEST(test_counter_wait_among_many_adders),
     TEST(test_counter_waits_end_by_interrupt),
     TEST_TIMEOUT(test_counter_killed_adders_have_added_or_not, 30),

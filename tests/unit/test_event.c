@@ -337,6 +337,30 @@ static void test_event_no_wakeup_is_lost(void **state)
     finish(segment);
 }
 
+static void race_wait(struct waiting_race *race, uint64_t round)
+{
+    if (round % 2)
+        EXPECT(0, cove_event_wait(race->segment, race->thing, COVE_FOREVER));
+    else
+        EXPECT(0, cove_event_wait_beyond(race->segment, race->thing, round - 1, NULL, COVE_FOREVER));
+    EXPECT_LIGHT(0, cove_event_reset(race->segment, race->thing));
+}
+
+static void race_set(struct waiting_race *race, uint64_t round)
+{
+    (void)round;
+    EXPECT_LIGHT(0, cove_event_set(race->segment, race->thing));
+}
+
+static void test_event_set_while_somebody_begins_to_wait(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    struct waiting_race race = {race_wait, race_set, segment, &open_board(segment)->events[0], 0, 0};
+    waiting_race(&race);
+    finish(segment);
+}
+
 static void *set_many(void *argument)
 {
     struct waiter *waiter = argument;
@@ -541,6 +565,8 @@ static void test_event_sleeps_a_quarter_of_a_second_at_most(void **state)
     waiting_measure_slices();
     EXPECT(-ETIMEDOUT, cove_event_wait(segment, &open_board(segment)->events[0], 4 * UNIT_S));
     assert_in_range(waiting_longest_slice_ns, 10 * UNIT_MS, 250 * UNIT_MS);
+    assert_in_range(waiting_slices, 4 * UNIT_S / (250 * UNIT_MS),
+                    150); /* and it sleeps, rather than look all the time */
     finish(segment);
 }
 
@@ -555,6 +581,7 @@ static const struct testing_case tests[] = {
     TEST(test_event_set_and_reset_at_once_ends_a_wait),
     TEST(test_event_reset_wakes_nobody),
     TEST_TIMEOUT(test_event_no_wakeup_is_lost, 20),
+    TEST_TIMEOUT(test_event_set_while_somebody_begins_to_wait, 20),
     TEST(test_event_versions_count_all_sets),
     TEST(test_event_is_set_in_signal_handlers),
     TEST(test_event_waits_end_by_interrupt_alone),

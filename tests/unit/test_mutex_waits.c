@@ -366,6 +366,66 @@ static void test_waits_woken_and_too_late_passes_the_wake_on(void **state)
     end();
 }
 
+/* ---- who dies is not who had it when they fell asleep */
+
+static void hold_and_tell(cove_segment *own, void *argument)
+{
+    struct board *mine = board_of(own);
+    EXPECT(0, cove_mutex_lock(own, &mine->lock, COVE_FOREVER));
+    atomic_store((_Atomic bool *)argument, true);
+    unit_wait_for_death();
+}
+
+static void note_the_time(cove_segment *own, void *argument)
+{
+    struct board *mine = board_of(own);
+    (void)EXPECT_GOOD(cove_mutex_lock(own, &mine->lock, COVE_FOREVER));
+    atomic_store((_Atomic int64_t *)argument, unit_now());
+    EXPECT(0, cove_mutex_unlock(own, &mine->lock));
+}
+
+static void second_holder_dies(cove_mutex as)
+{
+    begin();
+    board->lock = as;
+    _Atomic bool *has_it = testing_shared(sizeof *has_it);
+    _Atomic int64_t *got_ns[3];
+    EXPECT(0, cove_mutex_lock(segment, &board->lock, COVE_NOWAIT));
+    struct actor second = actor_start(true, segment, hold_and_tell, has_it), others[3];
+    UNTIL_WAITING(segment, &board->lock, 1);
+    UNTIL(actor_sleeps(&second), 5000);
+    for (unsigned i = 0; i < 3; i++) {
+        got_ns[i] = testing_shared(sizeof *got_ns[i]);
+        others[i] = actor_start(true, segment, note_the_time, (void *)got_ns[i]);
+        UNTIL_WAITING(segment, &board->lock, i + 2);
+    }
+    actors_pass(2200 * UNIT_MS); /* slices are long by now */
+    EXPECT(0, cove_mutex_unlock(segment, &board->lock)); /* the first in line has it; the others sleep on */
+    UNTIL(atomic_load(has_it), 5000);
+    int64_t died = unit_now();
+    testing_kill(second.pid);
+    actors_join(others, 3);
+    int64_t longest = 0;
+    for (unsigned i = 0; i < 3; i++)
+        longest = atomic_load(got_ns[i]) - died > longest ? atomic_load(got_ns[i]) - died : longest;
+    print_message("all had it after %.1f ms\n", (double)longest / 1e6);
+    assert_true(longest < actors_soon());
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end();
+}
+
+static void test_waits_death_of_a_later_holder_is_noticed(void **state)
+{
+    (void)state;
+    second_holder_dies((cove_mutex){0});
+}
+
+static void test_waits_death_of_a_later_fair_holder_is_noticed(void **state)
+{
+    (void)state;
+    second_holder_dies((cove_mutex)COVE_MUTEX_FAIR);
+}
+
 /* ---- holders that go, in any way */
 
 enum departure { KILLED, THREAD_ENDS, EXITS };
@@ -453,6 +513,8 @@ static const struct testing_case tests[] = {
     TEST_TIMEOUT(test_waits_plain_lock_loses_no_wake, 60),
     TEST_TIMEOUT(test_waits_fair_lock_loses_no_wake, 60),
     TEST_TIMEOUT(test_waits_woken_and_too_late_passes_the_wake_on, 40),
+    TEST(test_waits_death_of_a_later_holder_is_noticed),
+    TEST(test_waits_death_of_a_later_fair_holder_is_noticed),
     TEST(test_waits_killed_holder_is_told_once),
     TEST(test_waits_holder_whose_thread_ends_is_told_once),
     TEST(test_waits_holder_that_exits_is_told_once),

@@ -398,6 +398,36 @@ static void test_once_failure_inside_a_transaction_leaves_the_rest(void **state)
     finish(segment);
 }
 
+/* One that was done for the sake of another, which failed: undone with that, and free to be tried. */
+static int initialise_and_fail(void *context)
+{
+    EXPECT(COVE_CREATED, call(context, COVE_FOREVER));
+    return -EDOM;
+}
+
+static void test_once_undone_with_another_is_tried_again(void **state)
+{
+    (void)state;
+    cove_segment *segment = unit_open("t");
+    struct work work = work_of(segment);
+    EXPECT(0, cove_begin(segment));
+    assert_int_equal(cove_once_call(segment, &work.board->other, initialise_and_fail, &work, COVE_FOREVER), -EDOM);
+    assert_int_equal(work.board->once.done, 0);
+    assert_int_equal(work.board->saved, 0);
+    work.result = -ENODATA;
+    assert_int_equal(call(&work, COVE_FOREVER), -ENODATA);
+    for (int i = 0; i < 2; i++) { /* the places of the onces in the lane are free for others */
+        EXPECT(0, cove_mutex_lock(segment, &work.board->lock, COVE_NOWAIT));
+        EXPECT(0, cove_mutex_unlock(segment, &work.board->lock));
+    }
+    work.result = 0;
+    EXPECT(COVE_CREATED, call(&work, COVE_FOREVER));
+    EXPECT(0, cove_commit(segment));
+    unit_in_thread(expect_done, segment);
+    assert_int_equal(work.board->saved, 1);
+    finish(segment);
+}
+
 /* What a user saved may hold the once itself. */
 static void test_once_inside_saved_bytes(void **state)
 {
@@ -557,6 +587,7 @@ static const struct testing_case tests[] = {
     TEST(test_once_inside_a_transaction_is_done_with_its_commit),
     TEST(test_once_inside_a_transaction_is_undone_with_it),
     TEST(test_once_failure_inside_a_transaction_leaves_the_rest),
+    TEST(test_once_undone_with_another_is_tried_again),
     TEST(test_once_inside_saved_bytes),
     TEST(test_once_killed_in_the_middle_is_done_again),
     TEST(test_once_who_waits_for_the_dead_does_it),

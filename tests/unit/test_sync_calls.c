@@ -19,41 +19,41 @@ union thing {
 
 /* ---- each call */
 
-#define CALL(name, ...)                                            \
-    static int64_t name(cove_segment *segment, union thing *thing) \
-    {                                                              \
-        return (__VA_ARGS__);                                      \
+#define CALL(name, ...)                                     \
+    static int64_t name(cove_segment *segment, void *thing) \
+    {                                                       \
+        return (__VA_ARGS__);                               \
     }
-CALL(mutex_lock, cove_mutex_lock(segment, &thing->mutex, COVE_NOWAIT))
-CALL(mutex_wait, cove_mutex_lock(segment, &thing->mutex, COVE_FOREVER))
-CALL(mutex_unlock, cove_mutex_unlock(segment, &thing->mutex))
-CALL(rwlock_lock, cove_rwlock_lock(segment, &thing->rwlock, COVE_NOWAIT))
-CALL(rwlock_lock_shared, cove_rwlock_lock_shared(segment, &thing->rwlock, COVE_NOWAIT))
-CALL(rwlock_unlock, cove_rwlock_unlock(segment, &thing->rwlock))
-CALL(semaphore_acquire, cove_semaphore_acquire(segment, &thing->semaphore, COVE_NOWAIT))
-CALL(semaphore_release, cove_semaphore_release(segment, &thing->semaphore))
-CALL(semaphore_wait, cove_semaphore_wait(segment, &thing->semaphore, COVE_FOREVER))
-CALL(barrier_wait, cove_barrier_wait(segment, &thing->barrier, 2, COVE_FOREVER))
-CALL(barrier_reset, cove_barrier_reset(segment, &thing->barrier))
-CALL(barrier_leave, cove_barrier_leave(segment, &thing->barrier))
+CALL(mutex_lock, cove_mutex_lock(segment, thing, COVE_NOWAIT))
+CALL(mutex_wait, cove_mutex_lock(segment, thing, COVE_FOREVER))
+CALL(mutex_unlock, cove_mutex_unlock(segment, thing))
+CALL(rwlock_lock, cove_rwlock_lock(segment, thing, COVE_NOWAIT))
+CALL(rwlock_lock_shared, cove_rwlock_lock_shared(segment, thing, COVE_NOWAIT))
+CALL(rwlock_unlock, cove_rwlock_unlock(segment, thing))
+CALL(semaphore_acquire, cove_semaphore_acquire(segment, thing, COVE_NOWAIT))
+CALL(semaphore_release, cove_semaphore_release(segment, thing))
+CALL(semaphore_wait, cove_semaphore_wait(segment, thing, COVE_FOREVER))
+CALL(barrier_wait, cove_barrier_wait(segment, thing, 2, COVE_FOREVER))
+CALL(barrier_reset, cove_barrier_reset(segment, thing))
+CALL(barrier_leave, cove_barrier_leave(segment, thing))
 
-static int64_t (*const calls[])(cove_segment *segment, union thing *thing) = {
+static int64_t (*const calls[])(cove_segment *segment, void *thing) = {
     mutex_lock,        mutex_wait,        mutex_unlock,   rwlock_lock,  rwlock_lock_shared, rwlock_unlock,
     semaphore_acquire, semaphore_release, semaphore_wait, barrier_wait, barrier_reset,      barrier_leave};
 #define CALLS (sizeof calls / sizeof *calls)
 
 /* Each refuses with that, and its sentence holds `part`; a post refuses without one. */
-static void expect_all(int64_t expected, cove_segment *segment, union thing *thing, const char *part)
+static void expect_all(int64_t expected, cove_segment *segment, void *thing, const char *part)
 {
     for (unsigned i = 0; i < CALLS; i++) {
         int64_t result = (unit_forget(), calls[i](segment, thing));
         if (result != expected)
-            print_error("call %u of %p\n", i, (void *)thing);
+            print_error("call %u of %p\n", i, thing);
         EXPECT_WAS(expected, result);
         unit_expect_says("call", part, __FILE__, __LINE__);
     }
     unit_forget();
-    assert_int_equal(cove_semaphore_post(segment, &thing->semaphore, 1), expected);
+    assert_int_equal(cove_semaphore_post(segment, thing, 1), expected);
     assert_string_equal(cove_last_error(), "");
 }
 
@@ -76,21 +76,21 @@ static void test_calls_with_addresses_elsewhere_are_refused(void **state)
     cove_segment *segment = unit_open("t"), *other = unit_open("u");
     union thing *thing = open_thing(segment), *there = open_thing(other), outside = {{0}};
     uint64_t end = atomic_load(&segment->header->size_bytes);
-    union thing *const bad[] = {
+    void *const bad[] = {
         NULL,
         &outside,
         there,
-        (union thing *)(void *)((char *)thing + 1),
-        (union thing *)(void *)((char *)thing + 4),
-        (union thing *)(void *)segment->base, /* the header */
-        (union thing *)(void *)(segment->base + segment->heap_at - 8),
-        (union thing *)(void *)(segment->base + end), /* mapped, and not yet used */
-        (union thing *)(void *)(segment->base - 8),
-        (union thing *)(void *)~(uintptr_t)7,
+        (void *)((char *)thing + 1),
+        (void *)((char *)thing + 4),
+        (void *)segment->base, /* the header */
+        (void *)(segment->base + segment->heap_at - 8),
+        (void *)(segment->base + end), /* mapped, and not yet used */
+        (void *)(segment->base - 8),
+        (void *)~(uintptr_t)7,
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         expect_all(-EINVAL, segment, bad[i], "is no place for a");
-    union thing *const nowhere[] = {NULL, &outside, (union thing *)(void *)~(uintptr_t)7};
+    void *const nowhere[] = {NULL, &outside, (void *)~(uintptr_t)7};
     for (size_t i = 0; i < sizeof nowhere / sizeof *nowhere; i++)
         expect_all(-EINVAL, NULL, nowhere[i], "no segment that this process has open");
     assert_untouched(thing);
