@@ -66,7 +66,7 @@ unsigned reap_all(void);
 void *shared_memory(size_t size_bytes);
 /* Involuntary context switches of this thread so far: a block in which there was one is not counted. */
 long preemptions(void);
-/* CPU time that the whole machine has spent, -1 where it does not say; and that all children have that were waited for. */
+/* CPU time that the whole machine has spent, -1 where it does not say; and all children that were waited for. */
 double busy_seconds(void);
 double children_seconds(void);
 /* For how long this process, of one thread, has waited for a CPU so far; 0 where the kernel does not say. */

@@ -96,8 +96,8 @@ static void say_done(const struct crowd *crowd)
         futex_wake(&page->done);
 }
 
-/* The first that comes starts the clock. Where each has a CPU the last one does, and the others wait for it, or the first
- * would have the lock to itself for a while; where they share CPUs, waiting would cost their later turns. */
+/* The first that comes starts the clock. Where each has a CPU the last one does, and the others wait for it, or the
+ * first would have the lock to itself for a while; where they share CPUs, waiting would cost their later turns. */
 static void begin(const struct crowd *crowd)
 {
     uint32_t begun = atomic_fetch_add_explicit(&page->begun, 1, memory_order_acq_rel) + 1; /* edge S */

@@ -1,8 +1,8 @@
 /* lock_cove.c - Cove's ways to keep others out: mutex, rwlock, semaphore.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Each lies in an object of its own, at a cache line. The row's process makes them and closes the segment again: those
- * who use them attach by themselves, as programs do. */
+ * Each lies in an object of its own, at a cache line. The row's process makes them and closes the segment again:
+ * those who use them attach by themselves, as programs do. */
 #include "bench.h"
 #include "cove_site.h"
 #include "lock.h"

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  *   futex word  0 free, 1 taken, 2 taken and somebody may sleep: the least lock that does not spin for ever
- *   own flag    a reader says in a line of its own that it reads, and looks whether somebody writes: the least that lets
- *               readers scale. Nobody writes here: it could not be kept out without more.
+ *   own flag    a reader says in a line of its own that it reads, and looks whether somebody writes: the least that
+ *               lets readers scale. Nobody writes here: it could not be kept out without more.
  *
  * Edge W: exchange or store release by who gives it back -> compare-and-exchange acquire by who takes it. */
 #include "bench.h"
@@ -196,8 +196,8 @@ const struct lock_way way_semaphore_named = {.name = "sem_open",
                                              .work = sem_work,
                                              .leave = semaphore_named_leave};
 
-/* With SEM_UNDO, as it has to be where holders may die. The key is that of a file in the row's directory, so that main.c
- * finds the semaphore there whatever happens. */
+/* With SEM_UNDO, as it has to be where holders may die. The key is that of a file in the row's directory, so that
+ * main.c finds the semaphore there whatever happens. */
 static int system_v_make(struct lock_site *site)
 {
     char path[256];

@@ -1,8 +1,9 @@
 /* meet.c - ways to count together, to meet, and to move money under two locks.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Counting: the sum is what all have added. Meeting: each says which round it is in before it waits; afterwards nobody
- * may be in an earlier one. Moving money: the sum of all accounts is 0 at all times, and each counts its moves. */
+ * Counting: the sum is what all have added. Meeting: each says which round it is in before it waits; afterwards
+ * nobody may be in an earlier one. Moving money: the sum of all accounts is 0 at all times, and each counts its moves.
+ * */
 #include "bench.h"
 #include "cove_site.h"
 #include "lock.h"

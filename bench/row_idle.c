@@ -1,8 +1,8 @@
 /* row_idle.c - what a process costs that is asleep in a wait: share of a core, and how often it wakes up to look.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * One process sleeps in each wait, all at the same time, while one more holds what they wait for. The worst of them is
- * the row's figure. */
+ * One process sleeps in each wait, all at the same time, while one more holds what they wait for. The worst of them
+ * is the row's figure. */
 #include "bench.h"
 
 #include <cove.h>

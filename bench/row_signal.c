@@ -1,8 +1,8 @@
 /* row_signal.c - rows about telling another process: there and back, as it comes, and each time to a sleeper.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The limit is a bare futex in each direction, which sleeps whenever nothing is there. Who looks for a while before he
- * sleeps is faster than it, as long as the other side is quick. */
+ * The limit is a bare futex in each direction, which sleeps whenever nothing is there. Who looks for a while before
+ * he sleeps is faster than it, as long as the other side is quick. */
 #include "channel.h"
 
 #include <stdio.h>

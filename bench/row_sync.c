@@ -1,8 +1,8 @@
 /* row_sync.c - rows about locks, counters, barriers and a bank: alone, and with two and eight processes.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The limit of those that keep others out is a bare futex word, which knows nobody's death and no timeout. What is said
- * of Cove beside its peers is about the figure "cove" of the same row, taken in turn with theirs. */
+ * The limit of those that keep others out is a bare futex word, which knows nobody's death and no timeout. What is
+ * said of Cove beside its peers is about the figure "cove" of the same row, taken in turn with theirs. */
 #include "crowd.h"
 
 #include <stdio.h>

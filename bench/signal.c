@@ -1,8 +1,8 @@
 /* signal.c - ways to tell another process that something is there: a number beside a thing that it can wait for.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * As channel types: a message of 8 bytes is stored, then signalled; the other side waits and reads it. So a wake-up that
- * is lost stops the row, and one that comes too early is seen. */
+ * As channel types: a message of 8 bytes is stored, then signalled; the other side waits and reads it. So a wake-up
+ * that is lost stops the row, and one that comes too early is seen. */
 #include "channel.h"
 #include "cove_site.h"
 

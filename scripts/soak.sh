@@ -30,11 +30,13 @@ done
 
 for preset in release clang; do
     [ -x build/$preset/kill_table ] && run build/$preset ./kill_table --all
+    [ -x build/$preset/kill_table ] && run build/$preset ./kill_table --stops --all
     [ -x build/$preset/storm ] || continue
     run build/$preset ./storm --kills 10000
     for place in file sysv fd; do run build/$preset ./storm --place $place --storm work --kills 10000; done
     for place in file sysv; do run build/$preset ./storm --place $place --storm comings --kills 10000; done
     for kind in replacing copying; do run build/$preset ./storm --storm $kind --kills 10000; done
+    run build/$preset ./examples/bank 100000000 20000 1200 # transfers, kills, seconds at most
 done
 
 # What takes COVE_SOAK as the wish for more rounds.

@@ -19,7 +19,7 @@ STAGES="house     release  60        ^house$                no
         conformance release 25       ^conformance$          no
         fault     release  60        ^fault$                no
         storm     release  90        ^storm$                yes
-        kill      release  260       ^kill$                 yes
+        kill      release  330       ^kill$                 yes
         valgrind  release  60        ^valgrind$             no
         asan      asan     80        ^(unit|cli|fault|kill)$ no
         fuzz      asan     30        ^fuzz$                 no

@@ -20,8 +20,6 @@
  * Locks stay: they are the transaction's. The heap's lock is taken only where the part has records of blocks. */
 #include "heap/join.h"
 
-#include <errno.h>
-
 int covei_join_begin(struct covei_lane *lane, struct covei_join *join)
 {
     bool own = lane->depth == 0;
@@ -63,19 +61,17 @@ int covei_join_end(struct covei_lane *lane, struct covei_join *join, int result)
     assert(lane->depth >= join->depth && lane->floor == join->depth);
     lane->depth = join->depth - 1; /* a callback may have begun and not committed */
     lane->floor = join->floor;
-    if (!join->own) {
-        if (result < 0)
+    if (result < 0) {
+        char sentence[COVEI_ERROR_BYTES]; /* why it failed, not how the undoing went */
+        covei_error_save(sentence);
+        if (join->own)
+            (void)covei_abort(lane);
+        else
             undo_part(lane, join);
-        return result;
+        covei_error_restore(sentence);
+    } else if (join->own) {
+        int ended = covei_commit(lane); /* below 0: a join inside of this one spoilt it */
+        result = ended < 0 ? ended : result;
     }
-    if (result >= 0) {
-        int ended = covei_commit(lane);
-        return ended == -ECANCELED ? ended
-                                   : result; /* else done: what could not be settled the next to begin settles */
-    }
-    char sentence[COVEI_ERROR_BYTES]; /* why it failed, not how the abort went */
-    covei_error_save(sentence);
-    (void)covei_abort(lane);
-    covei_error_restore(sentence);
     return result;
 }

@@ -251,13 +251,15 @@ int covei_commit(struct covei_lane *lane)
 
 int covei_abort(struct covei_lane *lane)
 {
+    bool blocks = lane->effects != lane->revisions, large = lane->shm->journal_block != 0;
     uint32_t kept = kept_locks(lane);
     covei_lane_undo(lane, kept, 0);
-    if (lane->effects == lane->revisions) /* no blocks: the records mean nothing any more */
-        covei_tails_store(lane->shm, COVEI_TAILS(0, COVEI_PHASE_UNDONE, 0));
+    if (!blocks) /* the records mean nothing any more */
+        covei_tails_store(lane->shm, large ? COVEI_TAILS(0, COVEI_PHASE_UNDONE, 0) : 0);
     lane->places = kept ? lane->places : 1;
     end_transaction(lane);
-    (void)settle_own(lane); /* as above */
+    if (blocks || large)
+        (void)settle_own(lane); /* as above */
     return 0;
 }
 

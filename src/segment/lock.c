@@ -278,6 +278,9 @@ static int64_t watch_holder(struct attempt *attempt)
     int64_t now = covei_os->now();
     uint64_t holding = COVEI_LOCK_GENERATION(attempt->old) << 32 | (attempt->old & COVEI_LOCK_OWNER);
     if (attempt->watched_since == 0 || attempt->watched != holding) {
+        bool held = attempt->watched_since != 0 && (attempt->watched & COVEI_LOCK_OWNER) != 0;
+        if (held && now - attempt->watched_since > attempt->lane->saw_held_ns)
+            attempt->lane->saw_held_ns = now - attempt->watched_since; /* until about now */
         attempt->watched = holding;
         attempt->watched_since = now;
     }
@@ -491,7 +494,7 @@ static int corrupt(const struct cove_segment *segment)
 static int look_around(struct attempt *attempt, int64_t *looked_ns)
 {
     struct covei_lane *lane = attempt->lane;
-    int result = covei_wait_over(&attempt->wait, lane->segment->name);
+    int result = covei_wait_over(&attempt->wait, lane->segment);
     if (result != 0)
         return result == -ETIMEDOUT ? explain_holder(attempt, result) : result;
     int64_t waited_ns = covei_os->now() - attempt->wait.begun;

@@ -95,7 +95,11 @@ static void free_one_lock(struct cove_segment *segment, uint32_t id, uint64_t of
 static void free_one_mark(struct cove_segment *segment, struct covei_lane_shm *shm, uint32_t place, uint64_t held,
                           bool died)
 {
+#ifdef COVE_PLANT_MARK_FIRST
+    bool before = false;
+#else
     bool before = COVEI_HELD_KIND(held) == COVEI_HELD_PARTY;
+#endif
     if (before)
         covei_upper.mark_gone(segment, held, died);
     covei_order();

@@ -272,8 +272,8 @@ struct covei_watch {
 extern _Atomic uint32_t covei_interrupts;
 
 void covei_wait_start(struct covei_wait *wait, const struct covei_lane *lane, int64_t timeout_ns);
-/* -ETIMEDOUT, -EINTR (with a sentence), or 0: go on. */
-int covei_wait_over(const struct covei_wait *wait, const char *what);
+/* -ETIMEDOUT; -EINTR, COVE_ETRUNCATED (with a sentence); or 0: go on. */
+int covei_wait_over(const struct covei_wait *wait, const struct cove_segment *segment);
 void covei_watch_add(struct covei_watch *watch, uint32_t lane);
 /* Sleep while *word == expected, at most for a slice: an eighth of the time waited so far, between 10 and 250 ms, so that
  * a wake-up that was lost to a kill lengthens no wait by more; 10 ms at most where a death would not wake us. */

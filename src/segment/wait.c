@@ -40,10 +40,12 @@ void covei_wait_start(struct covei_wait *wait, const struct covei_lane *lane, in
                                            : atomic_load_explicit(&covei_interrupts, memory_order_acquire);
 }
 
-int covei_wait_over(const struct covei_wait *wait, const char *what)
+int covei_wait_over(const struct covei_wait *wait, const struct cove_segment *segment)
 {
+    if (covei_segment_broken(segment)) /* what is waited for is private memory by now, and nobody will change it */
+        return covei_segment_usable(segment);
     if (wait->interruptible && atomic_load_explicit(&covei_interrupts, memory_order_acquire) != wait->interrupts)
-        return covei_error(-EINTR, "%s: the wait was ended by cove_interrupt", what);
+        return covei_error(-EINTR, "%s: the wait was ended by cove_interrupt", segment->name);
     return covei_wait_left(wait->deadline) == 0 ? -ETIMEDOUT : 0;
 }
 

@@ -141,6 +141,13 @@ static int tell_broken(const struct party *party, uint64_t word)
                        party->lane->segment->name);
 }
 
+/* Somebody has arrived, and nobody is a party: in a copy that cove_sync made, whose lanes are older than its barriers. */
+static bool has_ghosts(const struct party *party, uint64_t word)
+{
+    return arrived_of(word) != 0 && covei_marks_count(party->lane->segment, COVEI_HELD(COVEI_HELD_PARTY, party->offset),
+                                                      party->lane->id - 1, NULL) == 0;
+}
+
 /* Become a party: 0, -ENOLCK. What parties that are all gone left behind is cleared away by the first to come, or by
  * several at once, whose marks are all of the epoch to come. */
 static int join(struct party *party)
@@ -159,10 +166,14 @@ static int join(struct party *party)
             set_epoch(party, epoch);
             continue;
         }
-        if (!(now & BROKEN) || has_party_not_of(party, epoch))
+        if (now & BROKEN ? has_party_not_of(party, epoch) : !has_ghosts(party, now)) {
+            wake_all(word, now); /* who sleeps already watches us too, when he sleeps again */
             return 0;
+        }
+        /* Broken, our mark is of that epoch already; with ghosts it becomes so in the next round. */
         if (atomic_compare_exchange_strong_explicit(word, &now, next_epoch(now), memory_order_acq_rel,
-                                                    memory_order_acquire))
+                                                    memory_order_acquire) &&
+            now & BROKEN)
             return 0;
     }
 }
@@ -243,7 +254,7 @@ static int wait_for_round(struct party *party, uint64_t round, const struct cove
             return tell_broken(party, now);
         if (slept && covei_marks_bury(lane, mark)) /* asks the kernel about each: not before it is worth it */
             continue;
-        int over = covei_wait_over(wait, segment->name);
+        int over = covei_wait_over(wait, segment);
         if (over < 0 && !withdraw(party, round))
             continue;
         if (over < 0)

@@ -5,28 +5,26 @@
  *     | sequence                | WAITERS |    the futex
  *
  *     wait       WAITERS on, which tells the sequence; give the mutex back; sleep while the sequence is that one;
- *     take
- *                the mutex again
- *     signal     nothing without WAITERS; else sequence + 1, wake one. Where none slept: WAITERS off, unless the word
- *                has changed, and wake all
+ *                take the mutex again
+ *     signal     nothing without WAITERS; else sequence + 1, wake one. Where none slept, and the word has not changed
+ *                since: a broadcast
  *     broadcast  sequence + 1, WAITERS off, wake all
  *
- * I1  Somebody sleeps, or is about to: WAITERS is set, or the sequence is not his any more. A signal takes WAITERS
- *     off when it woke nobody; who fell asleep between its two steps is woken by its last, finds his sequence
- *     standing, and sets WAITERS again.
+ * I1  Somebody waits for the sequence that is: WAITERS is set. For it is taken off only together with a change of the
+ *     sequence. (Off alone, who fell asleep between the two steps of a signal that woke nobody would be passed over by
+ *     the next signal.)
  * I2  A sequence that changed ends every sleep that began before, at the latest with its slice: so a signal that woke
  *     one who was then killed is not lost to the others. For them it was a wake-up without a signal.
- * Who changes what is waited for holds the mutex: then the waiter has looked before, and WAITERS is seen, or looks
- * after.
+ * Who changes what is waited for holds the mutex: then the waiter has looked before, and WAITERS is seen, or he looks
+ * afterwards.
  *
  * Transactions. What was done so far becomes final, at all levels, as the mutex can only then be given back.
  * Afterwards as many levels are begun; before the mutex is taken where it was taken inside, after it where before, so
  * that a commit leaves it as it would have.
  * What is told, where several things happened: -EINTR, else COVE_RECOVERED, else -ETIMEDOUT, else COVE_COMMITTED: an
  * interrupt is told once only, and so is a recovery, while time runs out again.
- * Crash: a dead waiter sleeps no more, and WAITERS costs one wake. A dead signaller: done or not; killed before the
- * wake:
- * I2. */
+ * Crash: a dead waiter sleeps no more, and WAITERS costs one wake. A dead signaller: done or not; I2 where he was
+ * killed before the wake. */
 #include "heap/heap.h"
 #include "sync/news.h"
 
@@ -211,13 +209,15 @@ static _Atomic uint32_t *enter(cove_segment *segment, cove_condition *condition,
     return *result < 0 ? NULL : word_of(condition);
 }
 
-/* Nobody slept. Who falls asleep between the two steps sleeps on a word that asks for no wake (I1). */
-static void clear_waiters(_Atomic uint32_t *word, uint32_t told)
+/* Those who wait as of `seen` go on, and nobody asks for a wake any more. False: the word has changed. */
+static bool release_all(_Atomic uint32_t *word, uint32_t *seen)
 {
-    /* relaxed: the bit orders nothing. */
-    if (atomic_compare_exchange_strong_explicit(word, &told, told & ~WAITERS, memory_order_relaxed,
-                                                memory_order_relaxed))
-        (void)covei_os->wake((void *)word, INT32_MAX);
+    /* release: what was done before is seen by who finds his sequence gone. */
+    if (!atomic_compare_exchange_strong_explicit(word, seen, (*seen + SEQUENCE_ONE) & ~WAITERS, memory_order_acq_rel,
+                                                 memory_order_relaxed))
+        return false;
+    (void)covei_os->wake((void *)word, INT32_MAX);
+    return true;
 }
 
 int cove_condition_signal(cove_segment *segment, cove_condition *condition)
@@ -226,10 +226,10 @@ int cove_condition_signal(cove_segment *segment, cove_condition *condition)
     _Atomic uint32_t *word = enter(segment, condition, &result);
     if (!word || !(atomic_load_explicit(word, memory_order_seq_cst) & WAITERS))
         return result;
-    /* release: what was done before is seen by who finds his sequence gone. */
-    uint32_t old = atomic_fetch_add_explicit(word, SEQUENCE_ONE, memory_order_acq_rel);
-    if (covei_os->wake((void *)word, 1) <= 0)
-        clear_waiters(word, old + SEQUENCE_ONE);
+    /* release: as above. */
+    uint32_t told = atomic_fetch_add_explicit(word, SEQUENCE_ONE, memory_order_acq_rel) + SEQUENCE_ONE;
+    if (covei_os->wake((void *)word, 1) <= 0 && told & WAITERS)
+        (void)release_all(word, &told); /* who changed it wakes, or waits for a later one */
     return 0;
 }
 
@@ -239,13 +239,8 @@ int cove_condition_broadcast(cove_segment *segment, cove_condition *condition)
     _Atomic uint32_t *word = enter(segment, condition, &result);
     if (!word)
         return result;
-    uint32_t old = atomic_load_explicit(word, memory_order_seq_cst);
-    while (old & WAITERS)
-        /* release: as above. */
-        if (atomic_compare_exchange_weak_explicit(word, &old, (old + SEQUENCE_ONE) & ~WAITERS, memory_order_acq_rel,
-                                                  memory_order_relaxed)) {
-            (void)covei_os->wake((void *)word, INT32_MAX);
-            break;
-        }
+    uint32_t seen = atomic_load_explicit(word, memory_order_seq_cst);
+    while (seen & WAITERS && !release_all(word, &seen))
+        ;
     return 0;
 }

@@ -5,8 +5,7 @@
  *     | value    | waiters | lines |           | cell 0 | cell 1 | ...     cells only where `lines` is not 0
  *
  * One that is not spread is `value`. A spread one is the sum of `value`, which stays what it was made with, and of
- * `lines` cells, each in a cache line of its own: whoever adds takes the cell of his lane, and meets few others
- * there.
+ * `lines` cells, each in a cache line of its own: whoever adds takes the cell of his lane, where he meets few.
  *
  *     add    add to the number; look at `waiters`; if bit 0 is there: take it off and count, in one CAS, wake all
  *     wait   bit 0 on; look at the number; sleep while `waiters` is that

@@ -48,7 +48,8 @@ int covei_call_end(struct covei_call *call, int result)
     add_figures(call);
     call->lane->interruptible = false;
     covei_recover_debts(call->lane);
-    return result;
+    /* Whatever it found it found in zeros. */
+    return COVEI_UNLIKELY(covei_segment_broken(call->segment)) ? covei_segment_usable(call->segment) : result;
 }
 
 int covei_call_light(cove_segment **segment, const void *thing, size_t bytes)

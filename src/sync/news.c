@@ -34,7 +34,7 @@ int covei_news_wait(struct covei_lane *lane, const struct covei_news *news, uint
     covei_wait_start(&wait, lane, timeout_ns);
     covei_wait_note(lane, COVEI_HELD(COVEI_WAITS_NEWS, offset));
     while (!news->come(news->context, &expected)) {
-        result = covei_wait_over(&wait, lane->segment->name);
+        result = covei_wait_over(&wait, lane->segment);
         if (result < 0)
             break;
         lane->waited++;

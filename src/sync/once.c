@@ -7,8 +7,7 @@
  * I1  `done` changes only under the word, and the word is given back only when what was done is final or undone:
  *     inside a transaction of the caller's it is marked, as a mutex that is unlocked there, and free after the
  *     transaction.
- * So a word that is free, with the same generation before and after the look, and `done` in between: it is done for
- * good.
+ * So where the word is free, and the same before and after a look that finds `done`, it is done for good.
  * Edge: what was done (word given back, release) -> the first look at the word (acquire).
  *
  * The library calls the user's function with the word held, and within a joined transaction (heap/join.h), which the

@@ -78,8 +78,15 @@ void covei_rwlock_mark_gone(struct cove_segment *segment, uint64_t offset)
 static inline bool mark_and_look(struct covei_lane_shm *shm, uint32_t place, uint64_t offset, cove_rwlock *rwlock)
 {
     uint32_t marks = atomic_load_explicit(&shm->marks, memory_order_relaxed); /* written by this thread alone */
+#ifdef COVE_PLANT_LOOK_FIRST
+    bool looked_free = (uint32_t)atomic_load_explicit(word_of(rwlock), memory_order_seq_cst) == 0;
+#endif
     atomic_store_explicit(&shm->marks, marks + 1, memory_order_relaxed);
     (void)atomic_exchange_explicit(&shm->held[place], COVEI_HELD(COVEI_HELD_SHARED, offset), memory_order_seq_cst);
+#ifdef COVE_PLANT_LOOK_FIRST
+    if (looked_free)
+        return true;
+#endif
     /* Acquires, too: edge U. A word with RECOVERED or WAITERS on it is for those who take it. */
     return COVEI_LIKELY((uint32_t)atomic_load_explicit(word_of(rwlock), memory_order_seq_cst) == 0);
 }
@@ -260,7 +267,7 @@ static int drain_in_slices(struct drain *drain, const struct covei_wait *wait)
             return 0;
         if (covei_marks_bury(lane, drain->mark))
             continue;
-        int result = covei_wait_over(wait, segment->name);
+        int result = covei_wait_over(wait, segment);
         if (result < 0)
             return result == -ETIMEDOUT ? explain_reader(segment, &drain->readers, drain->count, result) : result;
         int64_t waited_ns = covei_os->now() - wait->begun;

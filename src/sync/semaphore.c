@@ -182,7 +182,7 @@ static int take_in_slices(struct taking *taking, const struct covei_wait *wait)
             return result;
         if (taking->seen & OWNED && covei_marks_bury(lane, taking->mark))
             continue;
-        result = covei_wait_over(wait, segment->name);
+        result = covei_wait_over(wait, segment);
         if (result < 0)
             return result == -ETIMEDOUT ? explain(taking, result) : result;
         uint64_t word = taking->seen;

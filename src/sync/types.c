@@ -4,8 +4,7 @@
  * None of them has a `recover`: what a dead thread held of them stands in its lane, as the name of a lock word or as
  * a mark, wherever they lie; recovery goes by that (segment/recovery.c, marks.c), also for those inside users'
  * structs, which no directory knows. What does not stand there - an event's version, a counter's value, a plain
- * permit - is changed by one atomic step, which a death leaves done or not done. For the same reason none has a
- * `busy`.
+ * permit - is changed by one atomic step, which a death leaves done or not done. Nor has one a `busy`, likewise.
  *
  * The checks look at words that the living may be changing. A finding is what stands in one word, read once, or what
  * stands still for a while: a mark that is set a moment before its permit is taken is none. */

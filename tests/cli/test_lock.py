@@ -247,6 +247,9 @@ class Killed(Locking):
         self.assertEqual(command.stderr.readline(),
                          b"cove: x/arm: what the command started goes on, and has the lock until it ends\n")
         self.assertFalse(self.is_free())
+        listed = [line for line in self.lines_of_json("ls") if line["name"] == "x"]
+        self.assertEqual([user["command"] for user in listed[0]["users"]], ["sh"])
+        self.expect(self.cove("doctor", "x"), DONE)
         command.stdin.write(b"\n")
         command.stdin.flush()
         self.expect(self.cove("lock", LOCK, "--timeout", f"{PATIENCE_S}s", "--", "true"), DONE)
@@ -327,7 +330,7 @@ class Signals(Locking):
     def test_shell_sees_130_of_an_interrupted_wait(self):
         self.holder()
         shell = subprocess.Popen(["sh", "-c", '"$0" lock x/arm -- true; echo $?', COVE], env=self.environment,
-                                 stdout=subprocess.PIPE, start_new_session=True)
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         self.processes.append(shell)
         self.wait_for_waiters(1)
         pid = int(subprocess.run(["ps", "-o", "pid=", "--ppid", str(shell.pid)], stdout=subprocess.PIPE,

@@ -10,6 +10,10 @@
 #define PERMITS 1
 #endif
 
+#ifndef PLAIN
+#define PLAIN 0 /* which lane takes permits for good */
+#endif
+
 #define NOBODY 0
 #define BIT(lane) (1 << (lane))
 #define IN(set, lane) (((set) & BIT(lane)) != 0)
@@ -43,6 +47,13 @@ inline forget()
 }
 #define UNCHANGED (permits == seen && waiters == seen_waiters && owned == seen_owned && IN(fresh, id))
 
+#ifdef MIXED
+#define OWNS(lane) true
+#define WAITS(lane) true
+#else
+#define OWNS(lane) (lane != PLAIN)
+#define WAITS(lane) (lane == PLAIN)
+#endif
 #ifdef KEEPS_SEQUENCE
 #define NEXT_SEQUENCE skip
 #else
@@ -58,7 +69,7 @@ inline count_marks(any)
     :: !(any) -> count = 0
     fi
 #else
-    atomic { count = (any -> COUNT(marks) : 0) }
+    count = (any -> COUNT(marks) : 0)
 #endif
 }
 
@@ -78,6 +89,9 @@ inline wake_one()
 }
 #endif
 
+#ifdef POLLS
+#define tell_of_one() skip
+#else
 inline tell_of_one()
 {
     if
@@ -90,6 +104,7 @@ inline tell_of_one()
     :: !waiters
     fi
 }
+#endif
 
 proctype lane(byte id)
 {
@@ -100,10 +115,8 @@ born:
     {
         atomic { to_own = 0; slept = 0; flag = 0; forget() };
         if
-        :: to_own = 1
-#ifdef PLAIN
-        :: true
-#endif
+        :: OWNS(id) -> to_own = 1
+        :: WAITS(id)
 #ifdef RESTS
         :: goto rest
 #endif
@@ -114,8 +127,8 @@ take:
 count_again:
         count_marks(seen_owned);
         if
-        :: seen <= count -> goto none
-        :: seen > count && to_own
+        :: atomic { seen <= count -> count = 0; goto none }
+        :: atomic { seen > count && to_own -> count = 0 }
         :: seen > count && !to_own ->
             atomic {
                 if
@@ -148,17 +161,17 @@ confirm:
         fi;
         REMOVE(marks, id);
         atomic { forget() };
-#ifndef FAILS_SILENTLY
         tell_of_one();
-#endif
         goto take;
 #endif
 
 none: /* take_in_slices */
+#ifndef POLLS
         if
         :: !slept -> slept = 1; goto take
         :: slept
         fi;
+#endif
 #if CRASHES > 0
         if /* covei_marks_bury */
         :: atomic { seen_owned && IN(marks & ~alive, 1) -> target = 1; forget(); goto recover }
@@ -173,15 +186,17 @@ none: /* take_in_slices */
         :: true
         fi;
 #endif
+#ifndef POLLS
         if
         :: !seen_waiters ->
+#ifdef SLEEPS_AT_ONCE
+            atomic { if :: UNCHANGED -> waiters = 1 :: else -> forget(); goto take fi }
+#else
             atomic { if :: UNCHANGED -> waiters = 1 :: else fi; forget() };
-#ifndef SLEEPS_AT_ONCE
             goto take
 #endif
         :: seen_waiters
         fi;
-#ifndef POLLS
         atomic { if :: permits == seen && waiters && owned == seen_owned -> ADD(asleep, id); forget() :: else -> forget(); goto take fi };
         if
         :: !IN(asleep, id)
@@ -224,10 +239,14 @@ progress_taken:
 
 #ifdef TIMEOUTS
 pass_on:
-        d_step { look(); waiters = 1 };
+#ifndef NO_PASSING_ON
+        atomic { look(); waiters = 1 };
+#endif
         count_marks(seen_owned);
         if
+#ifndef NO_PASSING_ON
         :: seen > count -> atomic { forget() }; tell_of_one()
+#endif
         :: else
         fi;
         goto born;

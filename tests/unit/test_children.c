@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 enum step { MEMBER_HOLDS, CHILD_LIVES };
 
@@ -139,6 +140,42 @@ static void test_children_without_the_flag_keep_nothing(void **state)
     end(segment);
 }
 
+/* The lock is in the open descriptor, whatever program has it. */
+static void become_a_program(void *unused)
+{
+    (void)unused;
+    cove_segment *segment = open_with(COVE_HELD_BY_CHILDREN);
+    EXPECT(0, cove_mutex_lock(segment, open_mutex(segment), COVE_NOWAIT));
+    testing_reach(MEMBER_HOLDS);
+    (void)execlp("sleep", "sleep", "1000", (char *)NULL);
+}
+
+static bool runs_sleep(void *argument)
+{
+    char path[64], name[32] = "";
+    (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)*(pid_t *)argument);
+    FILE *file = fopen(path, "re");
+    bool is_sleep = file && fgets(name, sizeof name, file) && strcmp(name, "sleep\n") == 0;
+    if (file)
+        (void)fclose(file);
+    return is_sleep;
+}
+
+static void test_children_are_not_needed_where_the_member_becomes_a_program(void **state)
+{
+    (void)state;
+    cove_segment *segment = begin(0);
+    cove_mutex *mutex = open_mutex(segment);
+    pid_t member = testing_spawn(become_a_program, NULL);
+    testing_await(MEMBER_HOLDS);
+    assert_true(testing_until(runs_sleep, &member, 5000));
+    EXPECT(-ETIMEDOUT, cove_mutex_lock(segment, mutex, 50 * UNIT_MS));
+    testing_kill(member);
+    EXPECT(COVE_RECOVERED, cove_mutex_lock(segment, mutex, unit_patience()));
+    EXPECT(0, cove_mutex_unlock(segment, mutex));
+    end(segment);
+}
+
 /* A member that leaves has left, whoever has its descriptor. */
 static void close_and_wait(void *unused)
 {
@@ -180,6 +217,26 @@ static void test_children_inherit_one_descriptor_of_the_row(void **state)
     assert_int_equal(fcntl(held->lock_file, F_GETFD), FD_CLOEXEC);
     assert_int_equal(fcntl(held->region.file, F_GETFD), FD_CLOEXEC);
     end(held);
+}
+
+static void open_without_high_descriptors(void *unused)
+{
+    (void)unused;
+    cove_segment *segment = NULL;
+    const struct cove_options held = {.flags = COVE_HELD_BY_CHILDREN};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){10, 10}), 0);
+    EXPECT_SAYS(-EMFILE, cove_open(&segment, "t", &held), "raise ulimit -n");
+    assert_null(segment);
+    unit_close(unit_open("t")); /* and nothing is left of the try */
+}
+
+static void test_children_want_a_descriptor_of_a_high_number(void **state)
+{
+    (void)state;
+    cove_segment *segment = begin(0);
+    unit_close(segment);
+    testing_join(testing_spawn(open_without_high_descriptors, NULL));
+    end(unit_open("t"));
 }
 
 /* ---- several opens in one process */
@@ -259,8 +316,10 @@ static const struct testing_case tests[] = {
     TEST(test_children_that_became_programs_keep_its_lock),
     TEST(test_children_that_close_what_they_inherited_keep_nothing),
     TEST(test_children_without_the_flag_keep_nothing),
+    TEST(test_children_are_not_needed_where_the_member_becomes_a_program),
     TEST(test_children_of_a_member_that_left_keep_nothing),
     TEST(test_children_inherit_one_descriptor_of_the_row),
+    TEST(test_children_want_a_descriptor_of_a_high_number),
     TEST(test_children_count_for_who_opens_the_segment_again_without),
     TEST(test_children_are_refused_where_the_segment_is_open_without),
     TEST(test_children_of_who_only_looks_are_refused),

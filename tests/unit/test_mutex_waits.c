@@ -368,47 +368,59 @@ static void test_waits_woken_and_too_late_passes_the_wake_on(void **state)
 
 /* ---- who dies is not who had it when they fell asleep */
 
-static void hold_and_tell(cove_segment *own, void *argument)
-{
-    struct board *mine = board_of(own);
-    EXPECT(0, cove_mutex_lock(own, &mine->lock, COVE_FOREVER));
-    atomic_store((_Atomic bool *)argument, true);
-    unit_wait_for_death();
-}
+struct heirs {
+    _Atomic int holder; /* its number + 1 */
+    _Atomic bool go;
+    _Atomic int64_t got_ns[4];
+    _Atomic int told;
+};
+struct heir {
+    struct heirs *all;
+    int number;
+};
 
-static void note_the_time(cove_segment *own, void *argument)
+static void inherit(cove_segment *own, void *argument)
 {
+    struct heir *me = argument;
     struct board *mine = board_of(own);
-    (void)EXPECT_GOOD(cove_mutex_lock(own, &mine->lock, COVE_FOREVER));
-    atomic_store((_Atomic int64_t *)argument, unit_now());
+    int result = cove_mutex_lock(own, &mine->lock, COVE_FOREVER);
+    atomic_store(&me->all->got_ns[me->number], unit_now());
+    atomic_fetch_add(&me->all->told, EXPECT_GOOD(result) == COVE_RECOVERED);
+    atomic_store(&me->all->holder, me->number + 1);
+    UNTIL(atomic_load(&me->all->go), 30000);
     EXPECT(0, cove_mutex_unlock(own, &mine->lock));
 }
 
+/* Four sleep; one of them is woken, has it, and is killed while the others sleep on. */
 static void second_holder_dies(cove_mutex as)
 {
     begin();
     board->lock = as;
-    _Atomic bool *has_it = testing_shared(sizeof *has_it);
-    _Atomic int64_t *got_ns[3];
+    struct heirs *heirs = testing_shared(sizeof *heirs);
+    struct actor actors[4];
     EXPECT(0, cove_mutex_lock(segment, &board->lock, COVE_NOWAIT));
-    struct actor second = actor_start(true, segment, hold_and_tell, has_it), others[3];
-    UNTIL_WAITING(segment, &board->lock, 1);
-    UNTIL(actor_sleeps(&second), 5000);
-    for (unsigned i = 0; i < 3; i++) {
-        got_ns[i] = testing_shared(sizeof *got_ns[i]);
-        others[i] = actor_start(true, segment, note_the_time, (void *)got_ns[i]);
-        UNTIL_WAITING(segment, &board->lock, i + 2);
+    for (int i = 0; i < 4; i++) {
+        struct heir *heir = testing_shared(sizeof *heir);
+        *heir = (struct heir){heirs, i};
+        actors[i] = actor_start(true, segment, inherit, heir);
     }
+    UNTIL_WAITING(segment, &board->lock, 4);
     actors_pass(2200 * UNIT_MS); /* slices are long by now */
-    EXPECT(0, cove_mutex_unlock(segment, &board->lock)); /* the first in line has it; the others sleep on */
-    UNTIL(atomic_load(has_it), 5000);
-    int64_t died = unit_now();
-    testing_kill(second.pid);
-    actors_join(others, 3);
-    int64_t longest = 0;
-    for (unsigned i = 0; i < 3; i++)
-        longest = atomic_load(got_ns[i]) - died > longest ? atomic_load(got_ns[i]) - died : longest;
+    EXPECT(0, cove_mutex_unlock(segment, &board->lock));
+    UNTIL(atomic_load(&heirs->holder) != 0, 5000);
+    int dead = atomic_load(&heirs->holder) - 1;
+    int64_t died = unit_now(), longest = 0;
+    testing_kill(actors[dead].pid);
+    atomic_store(&heirs->go, true);
+    for (int i = 0; i < 4; i++) {
+        if (i == dead)
+            continue;
+        actor_join(&actors[i]);
+        int64_t took = atomic_load(&heirs->got_ns[i]) - died;
+        longest = took > longest ? took : longest;
+    }
     print_message("all had it after %.1f ms\n", (double)longest / 1e6);
+    assert_int_equal(atomic_load(&heirs->told), 1);
     assert_true(longest < actors_soon());
     (void)EXPECT_GOOD(cove_recover(segment));
     end();

@@ -468,6 +468,40 @@ static void test_semaphore_owned_come_back_plain_do_not(void **state)
     end(12);
 }
 
+/* Four sleep; a permit is posted, one of them has it, and is killed while the others sleep on. */
+static void test_semaphore_death_of_a_later_owner_is_noticed(void **state)
+{
+    (void)state;
+    begin(0);
+    struct taker *takers[4];
+    struct actor actors[4];
+    for (int i = 0; i < 4; i++) {
+        takers[i] = taker_of(true, COVE_FOREVER);
+        actors[i] = actor_start(true, segment, take_one, takers[i]);
+    }
+    UNTIL_WAITING(segment, &board->permits, 4);
+    actors_pass(2200 * UNIT_MS); /* slices are long by now */
+    EXPECT(0, cove_semaphore_post(segment, &board->permits, 1));
+    testing_await(TOOK);
+    int dead = 0;
+    while (atomic_load(&takers[dead]->result) == 1000)
+        dead++;
+    int64_t died = unit_now(), longest = 0;
+    testing_kill(actors[dead].pid);
+    testing_reach(MAY_GO);
+    for (int i = 0; i < 4; i++) {
+        if (i == dead)
+            continue;
+        actor_join(&actors[i]);
+        int64_t took = atomic_load(&takers[i]->at_ns) - died;
+        longest = took > longest ? took : longest;
+    }
+    print_message("all had it after %.1f ms\n", (double)longest / 1e6);
+    assert_true(longest < actors_soon());
+    (void)EXPECT_GOOD(cove_recover(segment));
+    end(1);
+}
+
 static void *end_owning(void *argument)
 {
     (void)argument;
@@ -679,6 +713,7 @@ static const struct testing_case tests[] = {
     TEST(test_semaphore_timed_out_waiters_lose_no_permit),
     TEST_TIMEOUT(test_semaphore_woken_and_too_late_passes_the_wake_on, 60),
     TEST(test_semaphore_owned_come_back_plain_do_not),
+    TEST(test_semaphore_death_of_a_later_owner_is_noticed),
     TEST(test_semaphore_thread_that_ends_gives_back_what_it_owned),
     TEST(test_semaphore_stopped_owner_keeps_it),
     TEST(test_semaphore_killed_waiter_takes_nothing),

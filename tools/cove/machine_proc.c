@@ -320,14 +320,18 @@ static int scan_maps(struct scan *scan)
 
 /* ---- descriptors ---- */
 
-/* Is a file of that name in the list? Only such links are followed: one may lead to a server that does not answer. */
+/* Is a file of that name in the list? Only such links are followed: one may lead to a server that does not answer. Whoever
+ * made a file without a name, and named it after that, has it as "#INODE (deleted)" still. */
 static bool may_be_listed(const struct scan *scan, const char *target)
 {
     const char *file = strrchr(target, '/') + 1;
     size_t length = strlen(file), suffix = strlen(REMOVED);
+    unsigned long long inode = *file == '#' ? strtoull(file + 1, NULL, 10) : 0;
     if (length > suffix && strcmp(file + length - suffix, REMOVED) == 0)
         length -= suffix;
     for (size_t i = 0; i < scan->list->count; i++) {
+        if (inode != 0 && scan->list->objects[i].inode == inode)
+            return true;
         const char *path = scan->list->objects[i].path;
         const char *slash = path ? strrchr(path, '/') : NULL;
         const char *name = slash ? slash + 1 : path;
