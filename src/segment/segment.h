@@ -259,6 +259,7 @@ _Atomic uint32_t *covei_lane_watch(struct cove_segment *segment, uint32_t lane, 
 
 /* The time and the interrupts of one wait. */
 struct covei_wait {
+    const struct covei_lane *lane;
     int64_t begun, deadline;
     uint32_t interrupts; /* covei_interrupts when the public call began */
     bool interruptible;
@@ -267,6 +268,7 @@ struct covei_wait {
 struct covei_watch {
     uint32_t lanes[COVEI_PARKS_MAX - 2];
     uint32_t count;
+    uint32_t hints; /* of these the last: whose death is good to know of, but not missed for long without */
     bool more; /* there are others, for which there was no place */
 };
 extern _Atomic uint32_t covei_interrupts;

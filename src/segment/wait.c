@@ -33,6 +33,7 @@ int cove_interrupt(void)
 
 void covei_wait_start(struct covei_wait *wait, const struct covei_lane *lane, int64_t timeout_ns)
 {
+    wait->lane = lane;
     wait->begun = covei_os->now();
     wait->deadline = timeout_ns >= INT64_MAX - wait->begun ? INT64_MAX : wait->begun + timeout_ns;
     wait->interruptible = lane->interruptible;
@@ -67,7 +68,7 @@ static bool fill(struct cove_segment *segment, const struct covei_watch *watch, 
         _Atomic uint32_t *life = covei_lane_watch(segment, watch->lanes[i], &value);
         if (life)
             parks[(*count)++] = (struct covei_park){(void *)life, value};
-        else
+        else if (i < watch->count - watch->hints)
             all = false;
     }
     return all;
@@ -95,6 +96,26 @@ void covei_sleep(struct cove_segment *segment, _Atomic uint32_t *word, uint32_t 
     (void)covei_os->park((void *)word, expected, slice_ns);
 }
 
+/* Others that wait for the same, as far as there are places: the next to have it may be one of them, who is woken while we
+ * sleep on, and then his death has to wake somebody who looks. Each watches those whose lanes follow its own. */
+static void watch_waiters(const struct cove_segment *segment, const struct covei_lane *lane, struct covei_watch *watch)
+{
+    /* relaxed throughout: hints. */
+    uint64_t waits_for = atomic_load_explicit(&lane->shm->waits_for, memory_order_relaxed);
+    uint32_t lanes = (uint32_t)covei_min(atomic_load_explicit(&segment->header->lanes_ready, memory_order_acquire),
+                                         segment->max_lanes);
+    if (waits_for == 0 || COVEI_HELD_KIND(waits_for) == COVEI_WAITS_NEWS)
+        return;
+    for (uint32_t i = 0; i + 1 < lanes && watch->count < sizeof watch->lanes / sizeof *watch->lanes; i++) {
+        uint32_t other = (lane->id + i) % lanes;
+        if (atomic_load_explicit(&segment->owners[other], memory_order_relaxed) != 0 &&
+            atomic_load_explicit(&segment->lanes[other].waits_for, memory_order_relaxed) == waits_for) {
+            covei_watch_add(watch, other);
+            watch->hints++;
+        }
+    }
+}
+
 void covei_wait_sleep(struct cove_segment *segment, const struct covei_wait *wait, _Atomic uint32_t *word,
                       uint32_t expected, const struct covei_watch *watch, int64_t most_ns)
 {
@@ -106,8 +127,12 @@ void covei_wait_sleep(struct cove_segment *segment, const struct covei_wait *wai
         slice = wait->deadline - now;
     uint32_t interrupts = wait->interruptible ? wait->interrupts
                                               : atomic_load_explicit(&covei_interrupts, memory_order_relaxed);
-    if (slice > 0)
-        covei_sleep(segment, word, expected, watch, slice, interrupts);
+    if (slice <= 0)
+        return;
+    struct covei_watch all = *watch;
+    if (slice > SLICE_MIN_NS)
+        watch_waiters(segment, wait->lane, &all);
+    covei_sleep(segment, word, expected, &all, slice, interrupts);
 }
 
 void covei_wait_note(struct covei_lane *lane, uint64_t waits_for)
