@@ -39,11 +39,12 @@ typedef struct cove_segment cove_segment;
  * drops some milliseconds later. */
 #define COVE_GUARD 0x20u
 /* What this process holds in the segment is held until the processes that it starts, and those that they start, have
- * ended as well, however it dies. So nobody works on under a lock that is somebody else's by then: flock(1)'s promise,
- * on which `cove lock` stands. They inherit a descriptor that keeps the membership, with a number of 10 or more; it is
- * not close-on-exec. Who is to hold nothing closes it: by cove_close of the inherited handle in a forked child, or as a
- * daemon that closes all. The member's own cove_close ends the membership at once, whoever has the descriptor; its exec
- * does not. Others notice such an end within some 10 ms: there is no robust mutex, as with COVE_GUARD.
+ * ended as well, however it dies. So nobody works on under a lock that is somebody else's by then: flock(1)'s
+ * promise, on which `cove lock` stands. They inherit a descriptor that keeps the membership, with a number of 10 or
+ * more; it is not close-on-exec. Who is to hold nothing closes it: by cove_close of the inherited handle in a forked
+ * child, or as a daemon that closes all. The member's own cove_close ends the membership at once, whoever has the
+ * descriptor; its exec does not. Others notice such an end within some 10 ms: there is no robust mutex, as with
+ * COVE_GUARD.
  * Counts for all who open the segment in this process, until the last of them closes it. Where it is open there
  * without, opening it with this is -EBUSY. */
 #define COVE_HELD_BY_CHILDREN 0x40u
@@ -148,8 +149,10 @@ COVE_API int64_t cove_segment_members(cove_segment *segment, struct cove_member_
  * the machine stopped is opened from that copy, and cove_open returns COVE_RECOVERED; where there is no copy, it
  * returns COVE_EUNCLEAN. (Opening it COVE_READONLY, to look, is no error: its state is "unclean" then.) When the last
  * member closes the segment it is written back whole, and marked clean.
- * What changes in one atomic step without a lock is copied as it is found: counters, events, plain permits, conditions,
- * barriers; of two such changes the copy may hold the later one alone. Owned permits are not waited for.
+ * What changes in one atomic step without a lock is copied as it is found: counters, events, plain permits,
+ * conditions, barriers; of two such changes the copy may hold the later one alone. Owned permits are waited for, as
+ * locks are. Who holds a lock and waits for what another brings only after taking one (an event, a permit, a party)
+ * is held up with him until the timeout.
  * The caller's thread holds no lock of the segment. Returns 0; -EOPNOTSUPP (memory that goes with the machine);
  * -EBUSY (this thread holds a lock or is inside a transaction); -ETIMEDOUT (somebody else does, for timeout_ns: the
  * sentence names him); COVE_EREMOVED (it lost its name); -ENOSPC, -EIO. On an error the copy before is there still.

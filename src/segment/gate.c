@@ -42,7 +42,7 @@ bool covei_lane_idle(const struct covei_lane_shm *shm)
                 atomic_load_explicit(&shm->inside, memory_order_acquire) == 0;
     for (uint32_t place = 0; idle && place < COVEI_LANE_LOCKS; place++) {
         uint64_t offset = atomic_load_explicit(&shm->held[place], memory_order_acquire);
-        idle = offset == 0 || COVEI_HELD_KIND(offset) >= COVEI_HELD_PERMIT || /* nothing is guarded by it */
+        idle = offset == 0 || COVEI_HELD_KIND(offset) == COVEI_HELD_PARTY ||
                offset == offsetof(struct covei_header_shm, gate_lock) ||
                offset == offsetof(struct covei_header_shm, sync_lock);
     }

@@ -87,6 +87,7 @@ struct taking {
     _Atomic uint64_t *word;
     uint64_t mark;
     bool owned;
+    int64_t deadline; /* at the gate of a durable segment; 0: do not wait */
     uint64_t seen; /* the word, when no permit was free */
 };
 
@@ -102,12 +103,31 @@ static bool take_plain(struct taking *taking, uint64_t waiters)
     return false;
 }
 
+/* Whoever owns a permit is in the middle of something, as with a lock: others may wait for it with locks in hand, and he
+ * has to get on. So he passes the gate before. 0, or as a lock that cannot be had, with the mark gone. */
+static COVEI_COLD int pass_gate(struct taking *taking, uint32_t place)
+{
+    struct covei_lane_shm *shm = taking->lane->shm;
+    int64_t left = taking->deadline == 0 ? COVE_NOWAIT : covei_wait_left(taking->deadline);
+    uint64_t waits_for = atomic_load_explicit(&shm->waits_for, memory_order_relaxed); /* this thread's own */
+    int result = covei_gate_pass(taking->lane, place, taking->mark, taking->deadline != 0 && left == 0 ? 1 : left);
+    atomic_store_explicit(&shm->waits_for, waits_for, memory_order_release);
+    if (result == 0)
+        return 0;
+    covei_mark_clear(taking->lane, place);
+    tell_of_one(taking->word);
+    return result;
+}
+
 /* The permit is free as of taking->seen: 1: it is ours, 0: it is not any more, or -ENOLCK. */
 static int mark_and_confirm(struct taking *taking, uint64_t waiters)
 {
     uint32_t place = covei_mark_set(taking->lane, taking->mark);
     if (place == COVEI_LANE_LOCKS)
         return -ENOLCK;
+    int passed = taking->lane->segment->durable ? pass_gate(taking, place) : 0;
+    if (passed < 0)
+        return passed;
     uint64_t word = taking->seen;
     do {
         /* acq_rel, I1: the mark is seen by who sees the sequence. */
@@ -245,8 +265,11 @@ static int take_public(cove_segment *segment, cove_semaphore *semaphore, bool ow
         return result;
     call.waits = &semaphore->waits;
     call.longest_us = &semaphore->longest_us;
-    struct taking taking = {
-        .lane = call.lane, .word = word_of(semaphore), .mark = mark_of(call.segment, semaphore), .owned = owned};
+    struct taking taking = {.lane = call.lane,
+                            .word = word_of(semaphore),
+                            .mark = mark_of(call.segment, semaphore),
+                            .owned = owned,
+                            .deadline = call.segment->durable && timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0};
     result = take_slowly(&taking, timeout_ns);
     return covei_call_end(&call, result < 0 ? result : 0);
 }

@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -91,6 +92,41 @@ static int run_threaded(void *change)
     pthread_t thread;
     if (pthread_create(&thread, NULL, thread_main, change) != 0)
         return 1;
+    return pthread_join(thread, NULL);
+}
+
+/* What both threads execute: each landmark in it is met by the other one, too. */
+static _Atomic int beats, beat_no_more;
+
+__attribute__((noinline)) static void beat(void)
+{
+    for (int i = 0; i < 4; i++)
+        atomic_fetch_add(&beats, 1);
+}
+
+static void change_beating(void)
+{
+    beat();
+    change_naive();
+    beat();
+}
+
+static void *beat_main(void *unused)
+{
+    while (!atomic_load(&beat_no_more)) {
+        beat();
+        sched_yield();
+    }
+    return unused;
+}
+
+static int run_beside(void *change)
+{
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, beat_main, NULL) != 0)
+        return 1;
+    thread_main(change);
+    atomic_store(&beat_no_more, 1);
     return pthread_join(thread, NULL);
 }
 
@@ -246,6 +282,7 @@ int main(int argc, char **argv)
     test_change("undo, behind a loop and a system call", run_plain, change_looping, 0);
     test_change("undo, in a thread", run_threaded, change_undo, 0);
     test_change("naive, in a thread", run_threaded, change_naive, 1);
+    test_change("naive, beside a thread in the same code", run_beside, change_beating, 1);
     test_calls();
     test_hang_is_told();
     unlink(toy_path);

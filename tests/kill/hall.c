@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-#define ASLEEP_NS INT64_C(1000000000) /* how long a companion may take to fall asleep */
+#define ASLEEP_NS INT64_C(10000000000) /* how long a thread may take to fall asleep; one that is stepped is slow */
 
 int take(struct stage *stage, cove_mutex *mutex)
 {
@@ -135,6 +136,13 @@ void await_thread_asleep(int tid, const _Atomic int *done)
     int64_t deadline_ns = stepper_now_ns() + ASLEEP_NS;
     while (!sleeps_in_futex(tid) && !atomic_load(done) && stepper_now_ns() < deadline_ns)
         sched_yield();
+}
+
+void await_stepped_asleep(int tid, const _Atomic int *done)
+{
+    int64_t deadline_ns = stepper_now_ns() + ASLEEP_NS;
+    while (!sleeps_in_futex(tid) && !atomic_load(done) && stepper_now_ns() < deadline_ns)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 }
 
 static void *companion_main(void *argument)

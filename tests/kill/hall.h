@@ -1,10 +1,10 @@
 /* hall.h - the locks and meeting points that the kill table's rows of synchronisation share, and what they guard.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The hall is an object of the image with one of each kind, in a struct of the user's. Whatever a lock guards is a pair
- * of equal numbers: whoever has the lock and sees them differ has seen half a change. The middle one has things of its
- * own there, all the while: it reads, owns a permit, is a party, and is about to change what a revision tells of; the
- * victim's death must take none of these from it. */
+ * The hall is an object of the image with one of each kind, in a struct of the user's. Whatever a lock guards is a
+ * pair of equal numbers: whoever has the lock and sees them differ has seen half a change. The middle one has
+ * things of its own there, all the while: it reads, owns a permit, is a party, and is about to change what a
+ * revision tells of; the victim's death must take none of these from it. */
 #ifndef HALL_H
 #define HALL_H
 
@@ -72,5 +72,7 @@ void companion_start(struct companion *companion);
 void companion_join(struct companion *companion);
 /* Waits likewise for the thread `tid` of this process to sleep in a futex; ends early when *done. */
 void await_thread_asleep(int tid, const _Atomic int *done);
+/* The same for a thread of the victim's that waits for the one which is stepped: it leaves the CPU to that. */
+void await_stepped_asleep(int tid, const _Atomic int *done);
 
 #endif

@@ -58,8 +58,8 @@ struct settings {
 };
 
 static const struct scenario *const all_scenarios[] = {
-    ops_segment,   ops_region, ops_durable,   ops_lock,    ops_heap, ops_object,  ops_stream,   ops_fair, ops_rwlock,
-    ops_semaphore, ops_event,  ops_condition, ops_barrier, ops_once, ops_counter, ops_revision, ops_named};
+    ops_segment,   ops_region, ops_durable,   ops_lock,    ops_heap, ops_object,  ops_stream,   ops_fair,  ops_rwlock,
+    ops_semaphore, ops_event,  ops_condition, ops_barrier, ops_once, ops_counter, ops_revision, ops_named, ops_woken};
 static struct settings settings = {.seconds = 60, .point = NOT_KILLED, .recovery_point = NOT_KILLED};
 static const char *directory;
 

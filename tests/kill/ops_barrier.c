@@ -1,9 +1,10 @@
 /* ops_barrier.c - the kill table's scenarios of the barrier: rounds, deaths, newcomers.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Two parties. The sleeper does a round with the victim if the victim gets that far, is told COVE_EPEER once if the victim
- * dies as a party, makes the barrier whole, and must then complete a round with the second one, a newcomer. Nobody goes
- * on as if all had come when they had not: of each round that was completed exactly two know, and one of them led it. */
+ * Two parties. The sleeper does a round with the victim if the victim gets that far, is told COVE_EPEER once if the
+ * victim dies as a party, makes the barrier whole, and must then complete a round with the second one, a newcomer.
+ * Nobody goes on as if all had come when they had not: of each round that was completed exactly two know, and one
+ * of them led it. */
 #include "hall.h"
 
 #include <errno.h>

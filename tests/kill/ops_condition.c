@@ -1,10 +1,10 @@
 /* ops_condition.c - the kill table's scenarios of the condition, in and outside of transactions.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Goods are produced and consumed under a mutex: `ready` says how many there are. What is produced is consumed, once, by
- * somebody who may sleep when it is produced. Where the producer dies before the goods are there the second one
- * produces them; where it dies with the mutex the second one, told of that, signals as a user would. Otherwise those who
- * sleep must come by themselves. */
+ * Goods are produced and consumed under a mutex: `ready` says how many there are. What is produced is consumed,
+ * once, by somebody who may sleep when it is produced. Where the producer dies before the goods are there the
+ * second one produces them; where it dies with the mutex the second one, told of that, signals as a user would.
+ * Otherwise those who sleep must come by themselves. */
 #include "hall.h"
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* ops_counter.c - the kill table's scenarios of the counter, plain and spread over lines.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * What was acknowledged is counted, and nothing twice: the value is what the others added, and of the victim's all or
- * nothing. Whoever sleeps until it is high enough comes by himself when it is; the second one adds what is missing only where
- * the victim did not get round to it. */
+ * What was acknowledged is counted, and nothing twice: the value is what the others added, and of the victim's all
+ * or nothing. Whoever sleeps until it is high enough comes by himself when it is; the second one adds what is
+ * missing only where the victim did not get round to it. */
 #include "hall.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* ops_event.c - the kill table's scenarios of the event: set, reset, waited for.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The version counts the sets: in the end it is what was acknowledged, or one more. Whoever sleeps comes back when it was
- * set, by himself: the second one sets it only where the victim did not get round to it. */
+ * The version counts the sets: in the end it is what was acknowledged, or one more. Whoever sleeps comes back when
+ * it was set, by himself: the second one sets it only where the victim did not get round to it. */
 #include "hall.h"
 
 #include <errno.h>

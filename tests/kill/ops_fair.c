@@ -1,8 +1,9 @@
-/* ops_fair.c - the kill table's scenarios of fair mutexes, of waits that are interrupted, and of locks whose holder is dead.
+/* ops_fair.c - the kill table's scenarios of fair mutexes, interrupted waits, and locks whose holder is dead.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  * Who is served is written down under the lock. Those who wait are served in the order in which they came; one that
- * passes another may do so only after that one let a free lock lie for 10 ms (cove/mutex.h: nobody passes those who wait). */
+ * passes another may do so only after that one let a free lock lie for 10 ms (cove/mutex.h: nobody passes those who
+ * wait). */
 #include "hall.h"
 #include "stepper.h"
 
@@ -178,7 +179,7 @@ static struct interrupter interrupter; /* the victim's */
 static void *interrupt(void *argument)
 {
     (void)argument;
-    await_thread_asleep(interrupter.tid, &interrupter.done);
+    await_stepped_asleep(interrupter.tid, &interrupter.done);
     cove_interrupt();
     return NULL;
 }

@@ -1,8 +1,9 @@
 /* ops_named.c - the kill table's scenarios of locks and meeting points that are opened by name.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * One of each type is made in an open segment, while the sleeper opens the same one: it is there, ready for use with all
- * its options, or not there. One is opened by its full name, which opens the segment behind it, and closed again. */
+ * One of each type is made in an open segment, while the sleeper opens the same one: it is there, ready for use
+ * with all its options, or not there. One is opened by its full name, which opens the segment behind it, and closed
+ * again. */
 #include "hall.h"
 
 #include <errno.h>

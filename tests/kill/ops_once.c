@@ -1,8 +1,8 @@
 /* ops_once.c - the kill table's scenarios of things that are done once, outside of transactions and inside.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * What is made is a pair of numbers and a block. Killed anywhere, nothing of it is there, or all of it: the next to come
- * does it then, or finds it done, and in the end it was done once: one block, one pair. */
+ * What is made is a pair of numbers and a block. Killed anywhere, nothing of it is there, or all of it: the next to
+ * come does it then, or finds it done, and in the end it was done once: one block, one pair. */
 #include "hall.h"
 
 #include <errno.h>

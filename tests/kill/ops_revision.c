@@ -1,9 +1,10 @@
 /* ops_revision.c - the kill table's scenarios of transactions whose readers take no lock, and of very large ones.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * The sleeper is an optimistic reader: it copies a pair between two looks at its revision, while the victim stands in the
- * middle of a change and after its death. It accepts nothing that is half done or half undone, and is not held up for good:
- * it puts right what the dead writer left. A second one reads all the while, from before the operation until after it. */
+ * The sleeper is an optimistic reader: it copies a pair between two looks at its revision, while the victim stands
+ * in the middle of a change and after its death. It accepts nothing that is half done or half undone, and is not
+ * held up for good: it puts right what the dead writer left. A second one reads all the while, from before the
+ * operation until after it. */
 #include "hall.h"
 #include "stepper.h"
 

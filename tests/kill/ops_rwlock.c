@@ -1,9 +1,9 @@
 /* ops_rwlock.c - the kill table's scenarios of the rwlock: many read, or one writes.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * What it guards is a pair of equal numbers, which writers change in a transaction: no reader may ever see them differ. A
- * dead reader holds nobody, a dead writer's change is put back before anybody reads, and one of those who come next is told
- * COVE_RECOVERED. A reader that is stopped keeps writers out, and nobody else. */
+ * What it guards is a pair of equal numbers, which writers change in a transaction: no reader may ever see them
+ * differ. A dead reader holds nobody, a dead writer's change is put back before anybody reads, and one of those who
+ * come next is told COVE_RECOVERED. A reader that is stopped keeps writers out, and nobody else. */
 #include "hall.h"
 
 #include <errno.h>
@@ -55,8 +55,8 @@ static void sleep_writing(struct stage *stage)
     unlock(stage);
 }
 
-/* The word may have been the dead reader's for a moment, in which it held up others: so one who comes may be told. But
- * not where it was a reader for sure. */
+/* The word may have been the dead reader's for a moment, in which it held up others: so one who comes may be told.
+ * But not where it was a reader for sure. */
 static void not_told_of_reader(struct stage *stage)
 {
     const struct ledger *ledger = stage->ledger;

@@ -1,9 +1,9 @@
 /* ops_semaphore.c - the kill table's scenarios of the semaphore: owned permits and plain ones.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * An owned permit comes back when its owner dies, so in the end there are as many as in the image. Of plain ones none is
- * doubled, and at most the victim's own one is gone, and that only where its wait can have taken it: what must be there
- * follows from how far the victim was told that it had come. */
+ * An owned permit comes back when its owner dies, so in the end there are as many as in the image. Of plain ones
+ * none is doubled, and at most the victim's own one is gone, and that only where its wait can have taken it: what
+ * must be there follows from how far the victim was told that it had come. */
 #include "hall.h"
 
 #include <errno.h>

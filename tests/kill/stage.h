@@ -228,5 +228,6 @@ extern const struct scenario ops_once[];
 extern const struct scenario ops_counter[];
 extern const struct scenario ops_revision[];
 extern const struct scenario ops_named[];
+extern const struct scenario ops_woken[];
 
 #endif

@@ -21,7 +21,7 @@
  * When waitpid has told of a killed child, its descriptors are closed, its file locks dropped and its robust futexes
  * marked: exit does these before it notifies. That moment is where recovery times begin.
  *
- * Threads: the one that meets the begin mark is stepped, the others run freely. Only x86-64 is known here. */
+ * Threads: the one that meets the begin mark is stepped, the others run freely, over breakpoints too. Only x86-64 is known here. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -225,8 +225,42 @@ static int is_harmless(int status)
 
 /* ---- breakpoints ---------------------------------------------------------------------------------------------- */
 
-/* Waits until some thread of the child stops at `address`, where a breakpoint is; that thread is the one stepped. */
-static enum stepper_outcome wait_for_breakpoint(struct stepper *stepper, uint64_t address, uint64_t end)
+/* The byte that stood where a breakpoint is, or -1 where none is. */
+static long byte_under(const struct stepper *stepper, uint64_t address)
+{
+    for (int i = 0; i < stepper->armed_count; i++)
+        if (stepper->armed[i].address == address)
+            return stepper->armed[i].original & 0xff;
+    return -1;
+}
+
+static void set_byte(pid_t tid, uint64_t address, long byte)
+{
+    long word = ptrace(PTRACE_PEEKTEXT, tid, address, NULL);
+    ptrace(PTRACE_POKETEXT, tid, address, (word & ~0xffL) | byte);
+}
+
+/* A thread that runs freely has met a breakpoint: it executes what is there, and runs on. Returns whether it was so. */
+static int stepped_over(const struct stepper *stepper, pid_t tid, int status)
+{
+    uint64_t at = (uint64_t)ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), NULL) - 1;
+    long original = byte_under(stepper, at);
+    if (tid == stepper->tid || !WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP || original < 0)
+        return 0;
+    ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, regs.rip), at);
+    set_byte(tid, at, original);
+    ptrace(PTRACE_SINGLESTEP, tid, NULL, NULL);
+    while (waitpid(tid, &status, __WALL) < 0 && errno == EINTR) {}
+    if (WIFSTOPPED(status)) {
+        set_byte(tid, at, BREAKPOINT_BYTE);
+        ptrace(PTRACE_CONT, tid, NULL, NULL);
+    }
+    return 1;
+}
+
+/* Waits until a thread of the child stops at `address`, where a breakpoint is: the one that is stepped, or where
+ * there is none yet (`any`), the first, which is stepped from then on. */
+static enum stepper_outcome wait_for_breakpoint(struct stepper *stepper, uint64_t address, uint64_t end, int any)
 {
     for (;;) {
         int status;
@@ -253,6 +287,8 @@ static enum stepper_outcome wait_for_breakpoint(struct stepper *stepper, uint64_
             ptrace(PTRACE_CONT, got, NULL, NULL);
             continue;
         }
+        if (!any && stepped_over(stepper, got, status))
+            continue;
         stepper->tid = got;
         enum stepper_outcome outcome = classify(stepper, status);
         if (outcome != STEPPER_AT_POINT)
@@ -268,13 +304,13 @@ static enum stepper_outcome wait_for_breakpoint(struct stepper *stepper, uint64_
 }
 
 /* Runs the stepped thread to `address`, or to the end mark if that comes first. */
-static enum stepper_outcome run_to_address(struct stepper *stepper, uint64_t address)
+static enum stepper_outcome run_to_address(struct stepper *stepper, uint64_t address, int any)
 {
     uint64_t end = mark_address(stepper_mark_end);
     arm(stepper, end);
     arm(stepper, address);
     ptrace(PTRACE_CONT, stepper->tid, NULL, NULL);
-    enum stepper_outcome outcome = wait_for_breakpoint(stepper, address, end);
+    enum stepper_outcome outcome = wait_for_breakpoint(stepper, address, end, any);
     if (outcome == STEPPER_AT_POINT || outcome == STEPPER_AT_END)
         disarm(stepper, stepper->tid);
     stepper->armed_count = 0;
@@ -307,7 +343,7 @@ static enum stepper_outcome lead_to_begin(struct stepper *stepper)
                    PTRACE_O_TRACESYSGOOD;
     if (ptrace(PTRACE_SETOPTIONS, stepper->pid, NULL, options) < 0)
         return STEPPER_REFUSED;
-    return run_to_address(stepper, mark_address(stepper_mark_begin));
+    return run_to_address(stepper, mark_address(stepper_mark_begin), 1);
 }
 
 enum stepper_outcome stepper_start(struct stepper *stepper, int (*run)(void *), void *argument, int64_t timeout_ns)
@@ -526,7 +562,7 @@ enum stepper_outcome stepper_run_to(struct stepper *stepper, const struct steppe
         k = trace->count;
     size_t at = trace->landmark[k];
     if (at > 0) {
-        enum stepper_outcome outcome = run_to_address(stepper, trace->address[at]);
+        enum stepper_outcome outcome = run_to_address(stepper, trace->address[at], 0);
         if (outcome != STEPPER_AT_POINT)
             return outcome == STEPPER_AT_END && k == trace->count ? STEPPER_AT_POINT : outcome;
     }

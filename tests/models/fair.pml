@@ -40,9 +40,9 @@ byte inside; /* who has the lock, in the users' eyes */
 byte established; /* has registered, has looked at the word since, and waits */
 
 #ifdef NEWCOMERS_PASS
-#define NEWCOMER_LOOKS
+#define NEWCOMER_LOOKS || true
 #else
-#define NEWCOMER_LOOKS && !seen_waiters
+#define NEWCOMER_LOOKS
 #endif
 #ifdef FORGETS_OTHERS
 #define KEEPS 0
@@ -100,7 +100,7 @@ inline look_at_one(lane, except)
 {
     EACH {
         if
-        :: lane != except && IN(registered, lane) && (queue == NOBODY || since[lane] < queue_since) ->
+        :: lane != except && IN(registered & alive, lane) && (queue == NOBODY || since[lane] < queue_since) ->
             queue = lane; queue_since = since[lane]
         :: else
         fi
@@ -121,7 +121,7 @@ inline look_at_queue(except)
 #define IS_FIRST (queue == NOBODY || since[id] < queue_since || (since[id] == queue_since && id < queue))
 
 #if CRASHES > 0
-#define SHORT_SLICE (seen == NOBODY || (watches[id] & ~alive & ~BIT(NOBODY)) != 0)
+#define SHORT_SLICE (seen == NOBODY || !IN(alive, seen) || (queue != NOBODY && !IN(alive, queue)))
 #else
 #define SHORT_SLICE 0
 #endif
@@ -162,8 +162,16 @@ born:
         /* covei_lock_slow, spin_take: try_fair by who is not registered */
         atomic { look() };
         do
-        :: seen == NOBODY NEWCOMER_LOOKS -> atomic { if :: UNCHANGED -> take_word(seen_waiters); goto got :: else -> look() fi }
-        :: else -> break
+        :: seen != NOBODY -> break
+        :: seen == NOBODY ->
+            if
+            :: seen_waiters -> look_at_queue(id)
+            :: !seen_waiters
+            fi;
+            if
+            :: queue == NOBODY NEWCOMER_LOOKS -> atomic { if :: UNCHANGED -> take_word(KEEPS); goto got :: else -> look() fi }
+            :: queue != NOBODY -> break
+            fi
         od;
 
         /* covei_wait_note, enqueue */
@@ -218,7 +226,7 @@ wait: /* wait_and_take */
         /* sleep_fair */
 #if CRASHES > 0 && !defined(POLLS)
         look_at_queue(id);
-        watches[id] = BIT(seen) | BIT(queue);
+        watches[id] = BIT(seen) | BIT(queue) | (registered & ~BIT(id));
 #endif
         if
         :: !waiters ->
@@ -309,6 +317,7 @@ wake_again:
 
 recover: /* covei_recover_locks, free_dead_lane */
         atomic { forget(); if :: recoverer[target] == NOBODY -> recoverer[target] = id :: else -> goto recovered fi };
+        REMOVE(registered, target);
         d_step {
             had_waiters = 1;
             if
@@ -318,9 +327,6 @@ recover: /* covei_recover_locks, free_dead_lane */
             :: else
             fi
         };
-#ifdef FIRST_OFF
-        REMOVE(registered, target);
-#endif
 #ifdef POLLS
         skip;
 #else
@@ -335,7 +341,6 @@ recover: /* covei_recover_locks, free_dead_lane */
         :: else
         fi;
 #endif
-        REMOVE(registered, target);
         recoverer[target] = NOBODY;
 recovered:
         atomic { had_waiters = 0; target = 0 };

@@ -166,7 +166,7 @@ wait: /* wait_and_take */
         fi;
 #ifdef TIMEOUTS
         if
-        :: REMOVE(held, id); goto born
+        :: goto pass_on
         :: true
         fi;
 #endif
@@ -185,6 +185,21 @@ wait: /* wait_and_take */
         fi;
 #endif
         goto wait;
+
+#ifdef TIMEOUTS
+pass_on:
+        atomic { look() };
+#ifndef GIVES_UP_SILENTLY
+        do
+        :: seen != NOBODY && !seen_waiters ->
+            atomic { if :: UNCHANGED -> waiters = 1; break :: else -> look() fi }
+        :: seen == NOBODY -> atomic { wake_one() }; break
+        :: seen != NOBODY && seen_waiters -> break
+        od;
+#endif
+        REMOVE(held, id);
+        goto born;
+#endif
 
 got:
 progress_got:
@@ -267,7 +282,7 @@ recover: /* covei_recover_locks, or, settling, covei_recover_row */
         if :: phase[target] == ACTIVE -> phase[target] = UNDONE :: else fi;
         if
         :: IN(held, target) ->
-            d_step { had_waiters = 1; give_word(target, phase[target] != COMMITTED) };
+            d_step { had_waiters = 1; give_word(target, 1) };
             wake_all();
             REMOVE(held, target)
         :: else
@@ -316,7 +331,7 @@ end:
             :: IN(alive, victim) ->
                 crashes++;
                 REMOVE(alive, victim); REMOVE(asleep, victim); REMOVE(fresh, victim);
-                if :: inside == victim && phase[victim] != COMMITTED -> owed = 1 :: else fi;
+                if :: inside == victim -> owed = 1 :: else fi;
                 if :: recoverer[1] == victim -> recoverer[1] = NOBODY :: else fi;
                 if :: recoverer[2] == victim -> recoverer[2] = NOBODY :: else fi;
                 if :: recoverer[3] == victim -> recoverer[3] = NOBODY :: else fi;

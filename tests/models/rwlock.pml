@@ -120,7 +120,7 @@ born:
 #endif
         fi;
 
-read: /* try_read */
+read: /* mark_and_look */
 #ifdef LATE_MARK
         if
         :: owner == NOBODY && !recovered
@@ -131,9 +131,10 @@ read: /* try_read */
         atomic { fence(id); enter_to_read(0); goto reading };
 #endif
         store();
+#ifdef READER_NO_FENCE
         store();
-#ifndef READER_NO_FENCE
-        d_step { fence(id) };
+#else
+        d_step { late[id]++; fence(id) }; /* an exchange */
 #endif
         atomic {
             if
@@ -141,7 +142,7 @@ read: /* try_read */
             :: true /* it is taken, or has bits */
             fi
         };
-        store();
+        store(); /* take_mark_back */
         store();
         tell_writer(id);
 
@@ -171,7 +172,7 @@ reading:
         assert(!first);
         assert(!second);
         REMOVE(reads, id);
-        store(); /* covei_mark_clear */
+        store(); /* take_mark_back */
         store();
         tell_writer(id);
         goto born;

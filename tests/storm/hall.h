@@ -1,10 +1,10 @@
 /* hall.h - the segment of the storms of locks and meeting points, and what these storms share.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Each of these storms is about one primitive: WORKERS use it, are killed and stopped at random, and every worker looks
- * all the while whether what it guards is even. What the primitive itself cannot prove is noted in the ledger, outside of the
- * segment, before and after each call: a worker that is killed between the two may have done it or not, and just so
- * much may be uneven in the end. */
+ * Each of these storms is about one primitive: WORKERS use it, are killed and stopped at random, and every worker
+ * looks all the while whether what it guards is even. What the primitive itself cannot prove is noted in the
+ * ledger, outside of the segment, before and after each call: a worker that is killed between the two may have done
+ * it or not, and just so much may be uneven in the end. */
 #ifndef STORM_HALL_H
 #define STORM_HALL_H
 

@@ -1,9 +1,9 @@
 /* latency.c - how long after a kill of who holds something a waiter goes on, for each primitive that can be held.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * One process takes it, another waits, and when it is seen to sleep the first is killed. Time counts from before the
- * kill is sent, so it holds the kernel's part, too: until the victim runs no more. The figures are printed; they fail the test only
- * where they are not of the kind that is promised, as a busy machine adds to them. */
+ * One process takes it, another waits, and when it is seen to sleep the first is killed. Time counts from before
+ * the kill is sent, so it holds the kernel's part, too: until the victim runs no more. The figures are printed;
+ * they fail the test only where they are not of the kind that is promised, as a busy machine adds to them. */
 #include "hall.h"
 
 #include <errno.h>

@@ -179,7 +179,8 @@ static bool see_inside(uint64_t seen[WORKERS])
     return true;
 }
 
-/* Those who died inside do not count: their permits go to others at once. Who is seen to live afterwards lived then. */
+/* Those who died inside do not count: their permits go to others at once. Who is seen to live afterwards lived then.
+ */
 static void count_inside(void)
 {
     uint64_t seen[WORKERS];

@@ -487,6 +487,26 @@ static void test_barrier_second_death_is_told_too(void **state)
     end();
 }
 
+/* A party that nobody had told of the first death dies after the reset. */
+static void test_barrier_death_of_one_who_was_not_told_is_told(void **state)
+{
+    (void)state;
+    begin();
+    struct puppet a = puppet(true, 3), b = puppet(true, 3), c = puppet(true, 3);
+    all_come((struct puppet *[]){&a, &b, &c}, 3);
+    testing_kill(c.actor.pid);
+    EXPECT_WAS(COVE_EPEER, told(&a, WAIT, COVE_FOREVER));
+    EXPECT_WAS(0, told(&a, RESET, 0));
+    tell(&a, WAIT, COVE_FOREVER);
+    UNTIL_WAITING(segment, &board->barrier, 1);
+    testing_kill(b.actor.pid);
+    EXPECT_WAS(COVE_EPEER, answer(&a));
+    EXPECT_WAS(0, told(&a, RESET, 0));
+    EXPECT_WAS(-ETIMEDOUT, told(&a, WAIT, 20 * UNIT_MS)); /* told once of it */
+    end_all((struct puppet *[]){&a}, 1);
+    end();
+}
+
 /* ---- gone without a word, or with one */
 
 static void test_barrier_who_left_may_die(void **state)
@@ -741,6 +761,7 @@ static const struct testing_case tests[] = {
     TEST(test_barrier_broken_is_refused_until_reset),
     TEST(test_barrier_second_reset_changes_nothing),
     TEST(test_barrier_second_death_is_told_too),
+    TEST(test_barrier_death_of_one_who_was_not_told_is_told),
     TEST(test_barrier_who_left_may_die),
     TEST(test_barrier_close_leaves_and_a_threads_end_breaks),
     TEST(test_barrier_all_gone_leave_it_whole),

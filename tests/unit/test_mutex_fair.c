@@ -272,14 +272,14 @@ static void test_fair_stopped_first_is_passed_and_gets_it_later(void **state)
     assert_true(took < actors_soon());
 }
 
-/* Also where all have waited for long, and so look rarely. */
+/* Where all have waited for long they look rarely: one slice more. */
 static void test_fair_stopped_first_is_passed_after_a_long_wait(void **state)
 {
     (void)state;
     int64_t took = pass_a_stopped_one(2500 * UNIT_MS);
     print_message("passed after %.1f ms\n", (double)took / 1e6);
     assert_true(took >= PASS_NS * 9 / 10);
-    assert_true(took < actors_soon());
+    assert_true(took < 250 * UNIT_MS + actors_soon());
 }
 
 static void test_fair_killed_first_holds_nobody_up(void **state)
