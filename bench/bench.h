@@ -144,6 +144,7 @@ struct report {
     double gauge_ns; /* the line's way there and back in this row; 0: not measured */
     bool gauge_mixed; /* the machine changed its state during the row */
     double others; /* share of the CPUs that other programs took meanwhile */
+    bool needs_all; /* with others on the CPUs the row says nothing about its goals */
     bool failed;
     struct aim aims[AIMS_MAX];
     uint32_t figure_count;

@@ -267,6 +267,7 @@ void crowd_run(struct crowd *crowd, const struct settings *settings, struct repo
     page = shared_memory(sizeof *page);
     report->unit = crowd->in_thousands ? "k/s" : "M/s";
     report->more_is_better = true;
+    report->needs_all = true;
     make_all(crowd, settings, report);
     fail_with_children();
     for (unsigned i = 0; i < crowd->processes; i++)

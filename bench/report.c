@@ -1,9 +1,9 @@
 /* report.c - what a row found, as a table for people or as one JSON object a line.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * Verdicts: ok; above or below (the goal was missed); void (faster than the limit by more than the limit differs from
- * itself, so the measurement is wrong); failed (a check of content failed, or the row did not end); - (nothing was
- * promised, or measured). */
+ * Verdicts: ok; above or below (the goal was missed); busy (it may have been, but other programs had the CPUs that the
+ * row needs); void (faster than the limit by more than the limit differs from itself, so the measurement is wrong);
+ * failed (a check of content failed, or the row did not end); - (nothing was promised, or measured). */
 #include "bench.h"
 
 #include <stdarg.h>
@@ -15,6 +15,7 @@
 enum { JSON_VERSION = 1 };
 #define FAR_NS 250.0 /* a line there and back: 55 to 120 ns where the cores are near, 440 where they are far */
 #define LEAST_SPREAD 0.005
+#define OTHERS_NOTICED 0.1
 #define EXTRAS (sizeof((struct figure *)0)->extra / sizeof(struct extra))
 
 struct figure *report_add(struct report *report, const char *name, enum role role, struct series *series,
@@ -161,7 +162,9 @@ static const char *verdict(const struct report *report)
     if (report->limit_is_floor && ratio > 0 && ratio < 1 - spread)
         return "void";
     const char *goal = verdict_of_goal(report), *aims = verdict_of_aims(report);
-    return !aims || (*goal != '-' && strcmp(goal, "ok") != 0) ? goal : aims;
+    const char *both = !aims || (*goal != '-' && strcmp(goal, "ok") != 0) ? goal : aims;
+    return report->needs_all && report->others > OTHERS_NOTICED && *both != '-' && strcmp(both, "ok") != 0 ? "busy"
+                                                                                                           : both;
 }
 
 static const char *machine_state(const struct report *report)
@@ -283,7 +286,7 @@ static void print_table(const struct report *report)
         printf("  (limit twice in turn: %.1f %% apart)\n", report->limit_spread * 100);
     if (report->note[0])
         printf("  (%s)\n", report->note);
-    if (report->others > 0.1)
+    if (report->others > OTHERS_NOTICED)
         printf("  (other programs took %.0f %% of the CPUs meanwhile)\n", report->others * 100);
     if (report->missing[0])
         printf("  missing here: %s\n", report->missing);

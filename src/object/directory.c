@@ -231,7 +231,7 @@ static int refuse_in_use(struct cove_segment *segment, const char *name, const s
         (type->sound && !type->sound(segment, covei_address(segment, entry->object), entry->size_bytes)) ||
         !type->in_use(segment, covei_address(segment, entry->object), entry->size_bytes, &member))
         return 0;
-    return covei_error(-EBUSY, "%s/%s: %s (pid %" PRId32 ") has it open; close it there first", segment->name, name,
+    return covei_error(-EBUSY, "%s/%s: %s (pid %" PRId32 ") uses it; have it let go there first", segment->name, name,
                        member.command, member.pid);
 }
 

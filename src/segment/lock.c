@@ -593,14 +593,8 @@ static int take_slowly(struct attempt *attempt, int64_t timeout_ns)
     return wait_noted(attempt);
 }
 
-int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
+static COVEI_COLD int take_in_time(struct covei_lane *lane, uint32_t place, _Atomic uint64_t *word, int64_t timeout_ns)
 {
-    struct covei_lane_shm *shm = lane->shm;
-    uint32_t place = covei_held_find(lane);
-    if (place == COVEI_LANE_LOCKS)
-        return -ENOLCK;
-    atomic_store_explicit(&shm->held[place], covei_offset(lane->segment, word), memory_order_relaxed);
-    covei_order();
     struct attempt attempt = {.lane = lane, .word = word};
     int result = lane->segment->durable ? covei_gate_pass(lane, place, covei_offset(lane->segment, word), timeout_ns)
                                         : 0;
@@ -608,6 +602,20 @@ int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t tim
         result = take_slowly(&attempt, timeout_ns);
     if (result == 0)
         return attempt.old & COVEI_LOCK_RECOVERED ? COVE_RECOVERED : 0;
-    atomic_store_explicit(&shm->held[place], 0, memory_order_relaxed);
+    atomic_store_explicit(&lane->shm->held[place], 0, memory_order_relaxed);
     return result;
+}
+
+int covei_lock_slow(struct covei_lane *lane, _Atomic uint64_t *word, int64_t timeout_ns)
+{
+    uint32_t place = covei_held_find(lane);
+    if (place == COVEI_LANE_LOCKS)
+        return -ENOLCK;
+    atomic_store_explicit(&lane->shm->held[place], covei_offset(lane->segment, word), memory_order_relaxed);
+    covei_order();
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed); /* as covei_lock_try, in another place */
+    if (COVEI_LIKELY((uint32_t)old == 0 && !lane->segment->durable) &&
+        atomic_compare_exchange_strong_explicit(word, &old, old | lane->id, memory_order_acq_rel, memory_order_relaxed))
+        return 0;
+    return take_in_time(lane, place, word, timeout_ns);
 }

@@ -100,6 +100,8 @@ int cove_mutex_holder(cove_segment *segment, const cove_mutex *mutex, struct cov
     if (!segment)
         segment = cove_segment_of(mutex);
     int result = covei_segment_usable(segment);
+    if (result == 0 && !member)
+        result = covei_error(-EINVAL, "%s: there is no place for the holder", segment->name);
     if (result < 0)
         return result;
     if (!covei_user_address(segment, mutex, sizeof *mutex, 8))

@@ -50,6 +50,7 @@ struct doing {
     int (*initialise)(void *context);
     void *context;
     int taken; /* 0 or COVE_RECOVERED */
+    bool forked; /* the function did, and this is the child: lane, word and transaction are its parent's */
 };
 
 /* I1. What the next is to be told of a death goes on to him, where we did nothing about it. */
@@ -71,26 +72,31 @@ static void give_back(const struct doing *doing, bool did)
         covei_lock_drop(lane, word);
 }
 
-static int initialise_and_note(const struct doing *doing)
+/* `initialise` returned `result`. */
+static int note_done(const struct doing *doing, int result)
 {
-    struct covei_lane *lane = doing->lane;
-    int result = doing->initialise(doing->context);
-    if (result < 0)
-        return result;
-    result = covei_save(lane, &doing->once->done, sizeof doing->once->done);
-    if (result == 0)
-        /* release: who reads it without the word looks at that again afterwards. */
-        atomic_store_explicit(done_of(doing->once), 1, memory_order_release);
+    int saved = covei_save(doing->lane, &doing->once->done, sizeof doing->once->done);
+    if (saved < 0)
+        return saved;
+    /* release: who reads it without the word looks at that again afterwards. */
+    atomic_store_explicit(done_of(doing->once), 1, memory_order_release);
     return result;
 }
 
-static int do_it(const struct doing *doing)
+static int do_it(struct doing *doing)
 {
+    uint32_t epoch = covei_process_epoch();
     struct covei_join join;
     int result = covei_join_begin(doing->lane, &join);
     if (result < 0)
         return result;
-    return covei_join_end(doing->lane, &join, initialise_and_note(doing));
+    result = doing->initialise(doing->context);
+    doing->forked = covei_process_epoch() != epoch;
+    if (COVEI_UNLIKELY(doing->forked))
+        return covei_error(COVE_EFORKED,
+                           "the function that cove_once_call called forked, and this is the child: what it "
+                           "does is its parent's to end; _exit, or open the segment here");
+    return covei_join_end(doing->lane, &join, result < 0 ? result : note_done(doing, result));
 }
 
 /* 1: it was done, and the word is given back; 0: it is to be done; or an error. */
@@ -139,6 +145,8 @@ static int call_once(struct doing *doing, int64_t timeout_ns)
     if (result != 0)
         return result < 0 ? result : 0;
     result = do_it(doing);
+    if (COVEI_UNLIKELY(doing->forked))
+        return result;
     give_back(doing, result >= 0);
     if (result < 0)
         return result;
@@ -156,7 +164,7 @@ static COVEI_COLD int call_slowly(cove_segment *segment, struct doing *doing, in
         result = covei_error(-EINVAL, "%s: there is no function to be called once", call.segment->name);
     else
         result = call_once(doing, timeout_ns);
-    return covei_call_end(&call, result);
+    return COVEI_UNLIKELY(doing->forked) ? result : covei_call_end(&call, result);
 }
 
 int cove_once_call(cove_segment *segment, cove_once *once, int (*initialise)(void *context), void *context,

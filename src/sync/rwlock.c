@@ -151,6 +151,17 @@ static int read_in_turn(struct covei_lane *lane, cove_rwlock *rwlock, uint64_t o
     return result;
 }
 
+/* It reads, if the gate is open as well (gate.c). 0; 1: it waited there without the mark, and is to look again; or as a
+ * lock that cannot be had. */
+static int pass_gate(struct covei_lane *lane, uint32_t place, cove_rwlock *rwlock, uint64_t offset, int64_t timeout_ns)
+{
+    int passed = covei_gate_pass(lane, place, COVEI_HELD(COVEI_HELD_SHARED, offset), timeout_ns);
+    if (passed < 0)
+        return passed;
+    atomic_thread_fence(memory_order_seq_cst); /* I1 */
+    return (uint32_t)atomic_load_explicit(word_of(rwlock), memory_order_acquire) != 0;
+}
+
 static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t timeout_ns)
 {
     struct cove_segment *segment = lane->segment;
@@ -161,15 +172,15 @@ static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t tim
         return 0;
     if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS) /* it reads already: no writer can have come since */
         return covei_mark_set(lane, COVEI_HELD(COVEI_HELD_SHARED, offset)) < COVEI_LANE_LOCKS ? 0 : -ENOLCK;
-    if (!segment->durable) {
-        uint32_t place = covei_held_find(lane);
-        if (place == COVEI_LANE_LOCKS)
-            return -ENOLCK;
-        if (mark_and_look(lane->shm, place, offset, rwlock))
-            return 0;
-        (void)take_mark_back(lane->shm, place, rwlock);
-    }
-    return read_in_turn(lane, rwlock, offset, timeout_ns);
+    uint32_t place = covei_held_find(lane);
+    if (place == COVEI_LANE_LOCKS)
+        return -ENOLCK;
+    bool reads = mark_and_look(lane->shm, place, offset, rwlock);
+    int passed = reads && segment->durable ? pass_gate(lane, place, rwlock, offset, timeout_ns) : 0;
+    if (reads && passed == 0)
+        return 0;
+    (void)take_mark_back(lane->shm, place, rwlock);
+    return passed < 0 ? passed : read_in_turn(lane, rwlock, offset, timeout_ns);
 }
 
 static COVEI_COLD int lock_shared_slowly(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
@@ -417,8 +428,8 @@ int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
         uint64_t offset = covei_offset(segment, rwlock);
         struct covei_lane_shm *shm = covei_thread.shm;
         uint64_t held = atomic_load_explicit(&shm->held[0], memory_order_relaxed);
-        if (COVEI_LIKELY(held == COVEI_HELD(COVEI_HELD_SHARED, offset) && covei_thread.lane->before == 0 &&
-                         !has_saved(shm)))
+        if (COVEI_LIKELY(held == COVEI_HELD(COVEI_HELD_SHARED, offset) &&
+                         (covei_thread.lane->before | covei_thread.lane->marked) == 0 && !has_saved(shm)))
             return take_mark_back(shm, 0, rwlock);
         if (COVEI_LIKELY(held == offset && offset != 0 && !has_saved(shm))) { /* 0: nothing is held */
             covei_lock_release_first(shm, covei_thread.id, offset, word_of(rwlock)); /* edge U */

@@ -93,6 +93,21 @@ static void operate_signal_late(struct stage *stage)
     acknowledge(stage, 1);
 }
 
+/* For nothing: what others wait for comes later, with a signal of its own, which must not be lost by this one. */
+static void operate_signal_nothing(struct stage *stage)
+{
+    must(stage, cove_condition_signal(stage->segment, &stage->hall->condition) == 0, "signal");
+    acknowledge(stage, 1);
+}
+
+/* One has waited, and given up: the condition may still say that somebody waits. */
+static void build_waited(struct stage *stage)
+{
+    enter(stage);
+    must(stage, wait_a_while(stage, 1000000) == -ETIMEDOUT, "building: a wait");
+    leave(stage);
+}
+
 static void operate_broadcast(struct stage *stage)
 {
     enter(stage);
@@ -224,7 +239,8 @@ static void second_produces(struct stage *stage)
 static void verify_wait(struct stage *stage)
 {
     int64_t left = stage->hall->goods.left, told = stage->ledger->acknowledged;
-    int changes = stage->scenario->operate != operate_wait;
+    int changes = stage->scenario->operate == operate_wait_in_transaction ||
+                  stage->scenario->operate == operate_wait_locked_before;
     verify_one(stage);
     if (changes && left < told)
         finding(stage, VERDICT_LOST, "%lld changes stand, %lld were made final", (long long)left, (long long)told);
@@ -259,6 +275,23 @@ const struct scenario ops_condition[] = {
      .second_part = SECOND_AFTER,
      .second = second_produces_one,
      .verify = verify_one},
+    {.name = "condition signal for nothing, one waits",
+     .traits = IN_HALL | SLEEP_FIRST,
+     RANGE,
+     .operate = operate_signal_nothing,
+     .sleep = consume,
+     .second_part = SECOND_AFTER,
+     .second = second_produces,
+     .verify = verify_wait},
+    {.name = "condition signal for nothing, one comes",
+     .traits = IN_HALL,
+     RANGE,
+     .build = build_waited,
+     .operate = operate_signal_nothing,
+     .sleep = consume,
+     .second_part = SECOND_AFTER,
+     .second = second_produces,
+     .verify = verify_wait},
     {.name = "condition broadcast, two wait",
      .traits = IN_HALL | SLEEP_FIRST,
      RANGE,
