@@ -2,14 +2,18 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
  *   row's process   write which -> store command, wake all -> sleep until all are done -> add up
- *   each process    await command -> count itself in, wait for the start -> work until somebody saw that
- *                   time is up -> write its part -> count itself done
+ *   each process    await command -> work through the phases -> write its part -> count itself done
  *   (each word by edge S of bench.h)
  *
- * A block's rate is all acquisitions in the time from the start to the moment at which time was seen to be up; its
- * fairness the least of any process by the most of any. After each block what the lock guards must be what all say
- * that they did. With more processes than CPUs waiting for a CPU is part of what is measured; with as many, a block
- * in which somebody waited for one for a twentieth of it is left out as long as others are left. */
+ * A block has three phases. GATHERING: until each process has had the lock once, or some are kept from it for as long as
+ * a block lasts; without it those who come first would have it to themselves, and what they do in a moment alone is
+ * more than what all do together in a second. MEASURED: for BLOCK_NS. OVER: all stop. Whoever sees that it is time
+ * moves the phase on (edge P: store release -> load acquire, then read start_ns, end_ns).
+ *
+ * A block's rate is all acquisitions while it was measured; its fairness the least of any process by the most of any.
+ * After each block what the lock guards must be what all say that they did. With more processes than CPUs waiting for
+ * a CPU is part of what is measured; with as many, a block in which somebody waited for one for a twentieth of it is
+ * left out as long as others are left. */
 #include "crowd.h"
 
 #include "channel.h"
@@ -24,7 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { STARTED = 1000, CPUS = 2, PROCESSES_MAX = 8, QUIT = UINT32_MAX, MIN_ROUNDS = 2, SELDOM = 3 };
+enum { CPUS = 2, PROCESSES_MAX = 8, QUIT = UINT32_MAX, MIN_ROUNDS = 2, SELDOM = 3 };
 /* Two processes pass a lock a million times a second; eight on two CPUs are given 3 ms each, in turn. */
 #define BLOCK_NS_FEW 20000000u
 #define BLOCK_NS_MANY 100000000u
@@ -37,11 +41,12 @@ struct part {
 struct page {
     _Alignas(128) _Atomic uint32_t command; /* number of the block to be run; the row's process writes */
     uint32_t which; /* entrant; QUIT */
-    _Alignas(128) _Atomic uint32_t begun; /* processes that have come */
-    uint64_t start_ns, end_ns; /* the last of them writes */
+    uint64_t block_ns, gathered_ns; /* how long it is measured; when gathering ends at the latest */
     _Alignas(128) _Atomic uint32_t done; /* processes that are through */
-    _Alignas(128) uint32_t over; /* time is up */
-    uint64_t over_ns; /* when that was seen; whoever made `over` 1 writes */
+    _Alignas(128) _Atomic uint32_t begun; /* processes that have had the lock */
+    _Atomic uint64_t start_ns; /* 0: gathering */
+    uint64_t over_ns; /* whoever made it OVER writes */
+    _Alignas(128) uint32_t phase;
     _Alignas(128) uint64_t last_round;
     struct part parts[PROCESSES_MAX];
     struct {
@@ -51,24 +56,52 @@ struct page {
 
 static struct page *page;
 
-static uint64_t block_ns(const struct crowd *crowd)
-{
-    return crowd->processes > CPUS ? BLOCK_NS_MANY : BLOCK_NS_FEW;
-}
+static unsigned process_count; /* of the crowd */
 
 /* ---- one process of the crowd ---- */
 
-int turn_look(struct turn *turn)
+static bool phase_change(uint32_t from, uint32_t to)
+{
+    return __atomic_compare_exchange_n(&page->phase, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED); /* edge P */
+}
+
+static void start_measuring(uint64_t now)
+{
+    uint64_t none = 0;
+
+    if (atomic_compare_exchange_strong_explicit(&page->start_ns, &none, now, memory_order_relaxed,
+                                                memory_order_relaxed)) /* published by the phase */
+        phase_change(TURN_GATHERING, TURN_MEASURED);
+}
+
+static void begin_to_count(struct turn *turn, uint64_t count)
+{
+    turn->count_before = count;
+    turn->handovers_before = turn->handovers;
+    turn->waited_before = process_count > CPUS ? 0 : runnable_ns();
+}
+
+int turn_look(struct turn *turn, uint64_t count)
 {
     uint64_t now = now_ns();
-    uint32_t before = 0;
+    bool first = turn->seen == TURN_NEW;
 
-    if (now < turn->end_ns)
-        return 0;
-    /* relaxed: over_ns is read when all are done, by edge S. */
-    if (__atomic_compare_exchange_n(turn->over, &before, 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    /* relaxed: all that is counted here is how many */
+    if (first && atomic_fetch_add_explicit(&page->begun, 1, memory_order_relaxed) + 1 == process_count)
+        start_measuring(now);
+    uint32_t phase = __atomic_load_n(&page->phase, __ATOMIC_ACQUIRE); /* edge P */
+    if (phase == TURN_GATHERING && now > page->gathered_ns)
+        start_measuring(now);
+    if (phase != TURN_GATHERING && (first || turn->seen == TURN_GATHERING))
+        begin_to_count(turn, count);
+    /* Behind edge P. Who moved the phase on may have done so after we looked at the clock. */
+    uint64_t end_ns = atomic_load_explicit(&page->start_ns, memory_order_relaxed) + page->block_ns;
+    if (phase == TURN_MEASURED && now >= end_ns && phase_change(TURN_MEASURED, TURN_OVER)) {
         page->over_ns = now;
-    return 1;
+        phase = TURN_OVER;
+    }
+    turn->seen = phase;
+    return phase == TURN_OVER;
 }
 
 static void enter_all(struct crowd *crowd)
@@ -96,42 +129,25 @@ static void say_done(const struct crowd *crowd)
         futex_wake(&page->done);
 }
 
-/* The first that comes starts the clock. Where each has a CPU the last one does, and the others wait for it, or the
- * first would have the lock to itself for a while; where they share CPUs, waiting would cost their later turns. */
-static void begin(const struct crowd *crowd)
-{
-    uint32_t begun = atomic_fetch_add_explicit(&page->begun, 1, memory_order_acq_rel) + 1; /* edge S */
-
-    if (begun == (crowd->processes > CPUS ? 1 : crowd->processes)) {
-        page->start_ns = now_ns();
-        page->end_ns = page->start_ns + block_ns(crowd);
-        atomic_fetch_add_explicit(&page->begun, STARTED, memory_order_release); /* edge S */
-    }
-    while (atomic_load_explicit(&page->begun, memory_order_acquire) < STARTED) /* edge S */
-        pause_cpu();
-}
-
 static void take_part(struct crowd *crowd, unsigned number, struct turn *turn)
 {
     struct entrant *one = &crowd->entrants[page->which];
-    uint64_t before = runnable_ns();
 
-    begin(crowd);
     turn->guarded = page->guarded[page->which].words;
-    turn->end_ns = page->end_ns;
+    turn->seen = TURN_NEW;
     turn->changes = turn->handovers = turn->wrong = 0;
     uint64_t count = one->way->work(one->site.handle, turn);
-    page->parts[number] = (struct part){.count = count,
+    page->parts[number] = (struct part){.count = count - turn->count_before,
                                         .changes = turn->changes,
-                                        .handovers = turn->handovers,
+                                        .handovers = turn->handovers - turn->handovers_before,
                                         .wrong = turn->wrong,
-                                        .waited_ns = runnable_ns() - before};
+                                        .waited_ns = turn->waited_before ? runnable_ns() - turn->waited_before : 0};
     say_done(crowd);
 }
 
 static void be_one_of(struct crowd *crowd, unsigned number, int cpu)
 {
-    struct turn turn = {.over = &page->over,
+    struct turn turn = {.phase = &page->phase,
                         .last_round = &page->last_round,
                         .random = UINT64_C(0x9e3779b97f4a7c15) * (number + 1),
                         .self = number + 1};
@@ -178,13 +194,17 @@ static void await_all(const struct crowd *crowd)
         futex_wait(&page->done, done);
 }
 
-static void command_all(uint32_t which)
+static void command_all(uint32_t which, uint64_t block_ns)
 {
     page->which = which;
-    page->over = 0;
-    atomic_store_explicit(&page->begun, 0, memory_order_relaxed); /* published by the command */
+    page->block_ns = block_ns;
+    page->gathered_ns = now_ns() + block_ns;
+    page->phase = TURN_GATHERING;
     page->last_round = UINT64_MAX;
-    atomic_store_explicit(&page->done, 0, memory_order_relaxed); /* published by the command */
+    /* relaxed: published by the command */
+    atomic_store_explicit(&page->begun, 0, memory_order_relaxed);
+    atomic_store_explicit(&page->start_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&page->done, 0, memory_order_relaxed);
     atomic_fetch_add_explicit(&page->command, 1, memory_order_release); /* edge S */
     syscall(SYS_futex, &page->command, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
@@ -205,7 +225,7 @@ static void run_block(struct crowd *crowd, size_t index)
     uint64_t count = 0, least = UINT64_MAX, most = 0, handovers = 0, wrong = 0;
     bool disturbed = false, crowded = crowd->processes > CPUS;
 
-    command_all((uint32_t)index);
+    command_all((uint32_t)index, crowded ? BLOCK_NS_MANY : BLOCK_NS_FEW);
     await_all(crowd);
     for (unsigned i = 0; i < crowd->processes; i++) {
         const struct part *part = &page->parts[i];
@@ -220,7 +240,8 @@ static void run_block(struct crowd *crowd, size_t index)
     if (wrong)
         fail_row("%s: a call failed, or two were inside at once", one->way->name);
     check_sum(one, index);
-    double seconds = (double)(page->over_ns - page->start_ns) / 1e9, unit = crowd->in_thousands ? 1e3 : 1e6;
+    uint64_t start_ns = atomic_load_explicit(&page->start_ns, memory_order_relaxed); /* all are done */
+    double seconds = (double)(page->over_ns - start_ns) / 1e9, unit = crowd->in_thousands ? 1e3 : 1e6;
     double rate = (double)(crowd->together ? most : count) / seconds / unit;
     struct blocks *blocks = disturbed ? &one->disturbed : &one->blocks;
     series_add(&blocks->rates, rate);
@@ -265,6 +286,7 @@ void crowd_run(struct crowd *crowd, const struct settings *settings, struct repo
         return;
     }
     page = shared_memory(sizeof *page);
+    process_count = crowd->processes;
     report->unit = crowd->in_thousands ? "k/s" : "M/s";
     report->more_is_better = true;
     report->needs_all = true;
@@ -276,7 +298,7 @@ void crowd_run(struct crowd *crowd, const struct settings *settings, struct repo
     enter_all(crowd);
     await_all(crowd);
     take_turns(crowd, settings->row_seconds * crowd->share);
-    command_all(QUIT);
+    command_all(QUIT, 0);
     if (reap_all() != 0)
         fail_row("a process of the crowd failed");
     leave_all(crowd);

@@ -32,14 +32,22 @@ enum { GUARDED_WORDS = 8 };
 /* One process's part of a block. */
 struct turn {
     uint64_t *guarded; /* GUARDED_WORDS, which only who holds the lock may touch */
-    uint32_t *over; /* 1: the block's time is up */
     uint64_t *last_round; /* of those who meet: after which round all stop */
-    uint64_t end_ns; /* when time is up */
+    const uint32_t *phase; /* of the block, enum turn_phase */
+    uint32_t seen; /* what it was when last looked at */
     uint64_t random; /* never 0; what a process does outside of the lock */
     uint64_t wrong; /* a call failed, or somebody else was inside */
     uint64_t changes; /* of what the lock guards, by this process */
     uint64_t handovers; /* how many of them came after another's */
     uint64_t self; /* 1 + its number */
+    uint64_t count_before, handovers_before, waited_before; /* when measuring began */
+};
+
+enum turn_phase {
+    TURN_GATHERING, /* until each has had the lock once */
+    TURN_MEASURED,
+    TURN_OVER,
+    TURN_NEW /* of `seen`: it has not had the lock yet */
 };
 
 struct lock_way {
@@ -56,15 +64,16 @@ struct lock_way {
 
 /* ---- what happens in a turn ---- */
 
-/* Looks at the clock; the first to see that time is up tells the others (crowd.c). */
-int turn_look(struct turn *turn);
+/* Looks at the clock and moves the block on to its next phase where it is time (crowd.c). Is the turn over? */
+int turn_look(struct turn *turn, uint64_t count);
 
 static inline int turn_is_over(struct turn *turn, uint64_t count)
 {
     enum { STRIDE = 64 }; /* a look costs 25 ns */
 
-    /* relaxed: orders nothing; it is a wish. */
-    return __atomic_load_n(turn->over, __ATOMIC_RELAXED) || (count % STRIDE == 0 && turn_look(turn));
+    /* relaxed: turn_look looks again. */
+    return (__atomic_load_n(turn->phase, __ATOMIC_RELAXED) != turn->seen || count % STRIDE == 0) &&
+           turn_look(turn, count);
 }
 
 /* Relaxed: the lock orders them. Atomic, so that a lock that does not keep others out is found, not undefined. */

@@ -86,21 +86,22 @@ const struct lock_way way_cove_add_spread = {
 
 static uint32_t parties;
 
-#define BARRIER_LOOP(prefix, type, wait)                                                             \
-    static uint64_t prefix##_work(void *at, struct turn *turn)                                       \
-    {                                                                                                \
-        type *handle = at;                                                                           \
-        uint64_t round = 0, *next = &turn->guarded[turn->self % parties];                            \
-                                                                                                     \
-        do {                                                                                         \
-            round++;                                                                                 \
-            word_set(&turn->guarded[turn->self - 1], round);                                         \
-            if (turn->self == 1 && round % 16 == 0 && turn_look(turn))                               \
-                word_set(turn->last_round, round); /* before the others can be through this round */ \
-            turn->wrong |= (uint64_t)(wait);                                                         \
-            turn->wrong |= word_get(next) < round;                                                   \
-        } while (word_get(turn->last_round) != round);                                               \
-        return round;                                                                                \
+/* The first of them decides which round is the last, before any other can be through it. */
+#define BARRIER_LOOP(prefix, type, wait)                       \
+    static uint64_t prefix##_work(void *at, struct turn *turn) \
+    {                                                          \
+        type *handle = at;                                     \
+        uint64_t round = 0;                                    \
+        uint64_t *next = &turn->guarded[turn->self % parties]; \
+                                                               \
+        do {                                                   \
+            word_set(&turn->guarded[turn->self - 1], ++round); \
+            if (turn_is_over(turn, round) && turn->self == 1)  \
+                word_set(turn->last_round, round);             \
+            turn->wrong |= (uint64_t)(wait);                   \
+            turn->wrong |= word_get(next) < round;             \
+        } while (word_get(turn->last_round) != round);         \
+        return round;                                          \
     }
 
 static uint64_t nothing(void *handle)

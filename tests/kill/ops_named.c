@@ -203,28 +203,29 @@ static void operate_close_full(struct stage *stage)
     acknowledge(stage, 1);
 }
 
-#define RANGE .least = 1, .most = 1000000
-#define MADE(noun) RANGE, .operate = make_##noun, .sleep = come_##noun, .verify = look_##noun
+#define MADE(noun) .operate = make_##noun, .sleep = come_##noun, .verify = look_##noun
 
 const struct scenario ops_named[] = {
-    {.name = "mutex made by name", MADE(mutex)},
-    {.name = "rwlock made by name", MADE(rwlock)},
-    {.name = "semaphore made by name", MADE(semaphore)},
-    {.name = "event made by name", MADE(event)},
-    {.name = "condition made by name", MADE(condition)},
-    {.name = "barrier made by name", MADE(barrier)},
-    {.name = "once made by name", MADE(once)},
-    {.name = "counter made by name", MADE(counter)},
+    {.name = "mutex made by name", .least = 1700, .most = 15000, MADE(mutex)},
+    {.name = "rwlock made by name", .least = 1700, .most = 15000, MADE(rwlock)},
+    {.name = "semaphore made by name", .least = 1700, .most = 15000, MADE(semaphore)},
+    {.name = "event made by name", .least = 1700, .most = 15000, MADE(event)},
+    {.name = "condition made by name", .least = 1700, .most = 15000, MADE(condition)},
+    {.name = "barrier made by name", .least = 1700, .most = 15000, MADE(barrier)},
+    {.name = "once made by name", .least = 1700, .most = 15000, MADE(once)},
+    {.name = "counter made by name", .least = 1700, .most = 15000, MADE(counter)},
     {.name = "semaphore opened by its full name",
      .traits = EVERY_POINT | VICTIM_OPENS | BY_CALLS,
-     RANGE,
+     .least = 15000,
+     .most = 180000,
      .operate = operate_open_full,
      .after = close_full,
      .sleep = come_semaphore,
      .verify = look_semaphore},
     {.name = "semaphore opened by its full name and closed",
      .traits = EVERY_POINT | VICTIM_OPENS,
-     RANGE,
+     .least = 1600,
+     .most = 15000,
      .prepare = prepare_open_full,
      .operate = operate_close_full,
      .sleep = come_semaphore,

@@ -347,40 +347,51 @@ static void verify_once(struct stage *stage)
         finding(stage, VERDICT_CORRUPT, "what is made once is %lld", (long long)stage->hall->made.left);
 }
 
-#define RANGE .least = 1, .most = 1000000
-#define LOCK(noun)                                                                                         \
-    .traits = IN_HALL, RANGE, .prepare = prepare_##noun, .operate = operate_##noun, .after = after_##noun, \
+#define LOCK(noun)                                                                                  \
+    .traits = IN_HALL, .prepare = prepare_##noun, .operate = operate_##noun, .after = after_##noun, \
     .sleep = sleep_##noun
-#define COMES(noun, bring, await)                                                                        \
-    .traits = IN_HALL, RANGE, .prepare = prepare_##noun, .operate = operate_##noun, .after = join_giver, \
-    .sleep = await, .second_part = SECOND_AFTER, .second = bring
+#define COMES(noun, bring, await)                                                                                 \
+    .traits = IN_HALL, .prepare = prepare_##noun, .operate = operate_##noun, .after = join_giver, .sleep = await, \
+    .second_part = SECOND_AFTER, .second = bring
 
 const struct scenario ops_woken[] = {
-    {.name = "mutex lock, woken", LOCK(alice)},
-    {.name = "fair lock, woken", LOCK(fair)},
-    {.name = "write lock behind a writer, woken", LOCK(written)},
+    {.name = "mutex lock, woken", .least = 1600, .most = 20000, LOCK(alice)},
+    {.name = "fair lock, woken", .least = 1500, .most = 14000, LOCK(fair)},
+    {.name = "write lock behind a writer, woken", .least = 2100, .most = 25000, LOCK(written)},
     {.name = "write lock behind a reader, woken",
      .traits = IN_HALL,
-     RANGE,
+     .least = 4400,
+     .most = 43000,
      .prepare = prepare_drain,
      .operate = operate_written,
      .after = after_written,
      .sleep = sleep_written},
     {.name = "read lock behind a writer, woken",
      .traits = IN_HALL,
-     RANGE,
+     .least = 2100,
+     .most = 25000,
      .prepare = prepare_reader,
      .operate = operate_reader,
      .after = after_written,
      .sleep = sleep_reader},
-    {.name = "semaphore acquire, woken", LOCK(permit), .build = build_permit, .verify = verify_permit},
-    {.name = "semaphore wait, woken", COMES(post, post_one, await_post), .verify = verify_posts},
-    {.name = "event wait, woken", COMES(event, set_event, await_event)},
-    {.name = "counter wait, woken", COMES(counter, add_to_counter, await_counter)},
-    {.name = "condition wait, woken", COMES(condition, signal_ready, await_ready)},
+    {.name = "semaphore acquire, woken",
+     .least = 3700,
+     .most = 36000,
+     LOCK(permit),
+     .build = build_permit,
+     .verify = verify_permit},
+    {.name = "semaphore wait, woken",
+     .least = 1300,
+     .most = 12000,
+     COMES(post, post_one, await_post),
+     .verify = verify_posts},
+    {.name = "event wait, woken", .least = 1900, .most = 17000, COMES(event, set_event, await_event)},
+    {.name = "counter wait, woken", .least = 1700, .most = 16000, COMES(counter, add_to_counter, await_counter)},
+    {.name = "condition wait, woken", .least = 1600, .most = 14000, COMES(condition, signal_ready, await_ready)},
     {.name = "barrier wait, woken",
      .traits = IN_HALL,
-     RANGE,
+     .least = 1600,
+     .most = 15000,
      .prepare = prepare_round,
      .operate = operate_round,
      .after = after_round,
@@ -388,7 +399,8 @@ const struct scenario ops_woken[] = {
      .verify = verify_whole},
     {.name = "once, another does it",
      .traits = IN_HALL,
-     RANGE,
+     .least = 1700,
+     .most = 21000,
      .prepare = prepare_once,
      .operate = operate_once,
      .after = join_giver,

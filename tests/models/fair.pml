@@ -258,7 +258,9 @@ wait: /* wait_and_take */
         if
         :: !IN(asleep, id)
 #ifdef NO_LONG_SLICES
+#if CRASHES > 0
         :: flag -> REMOVE(asleep, id)
+#endif
 #else
         :: REMOVE(asleep, id)
 #endif

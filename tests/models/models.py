@@ -155,15 +155,11 @@ class Search:
     def note_lines(self, model):
         """Which lines of the model are in this search at all, and which of them were reached."""
         name = re.escape(model + ".pml")
-        missed = {}
-        for line, text in re.findall(name + r':(\d+), state \d+, "(.*)"$', self.text, re.M):
-            missed.setdefault(int(line), []).append(text)
+        missed = set(re.findall(name + r":(\d+), state (\d+),", self.text))
         _, table = self.run(["./pan", "-d"], 60)
-        states = {}
-        for line in re.findall(name + r":(\d+) ", table):
-            states[int(line)] = states.get(int(line), 0) + 1
-        self.compiled = set(states)
-        self.reached = {line for line in states if len(missed.get(line, [])) < states[line]}
+        states = {(line, state) for state, line in re.findall(r"^\s*state +(\d+) -.*" + name + r":(\d+) ", table, re.M)}
+        self.compiled = {int(line) for line, _ in states}
+        self.reached = {int(line) for line, _ in states - missed}
 
     def show_trail(self):
         _, text = self.run(self.replay, 120)

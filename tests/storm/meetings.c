@@ -130,6 +130,10 @@ static void goods_step(struct worker *worker, struct hall *hall, uint32_t seat)
     begin_doing(worker, DOING_MEET);
     if (!is_maker(seat) && one_in(&worker->random, 8))
         await_event(worker, hall);
+    if (one_in(&worker->random, 3)) /* for nothing, and without the lock: others' signals must not be lost by it */
+        must(cove_condition_signal(worker->segment,
+                                   one_in(&worker->random, 2) ? &hall->shop.filled : &hall->shop.emptied),
+             "signal for nothing");
     trade(worker, hall, seat, is_maker(seat));
     end_doing(worker, DOING_MEET);
 }

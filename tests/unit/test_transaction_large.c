@@ -1,6 +1,6 @@
 /* test_transaction_large.c - journals that grow into the heap: large saves, many saves, no room, and all of it back.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* ctest: valgrind timeout=90 */
+/* ctest: timeout=60 */
 #include "unit.h"
 
 #include "heap/heap.h"
