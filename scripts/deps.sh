@@ -48,6 +48,7 @@ need_for_test()
     need strace has strace
     need valgrind has valgrind
     need libc6-dbg is_installed libc6-dbg
+    need spin has spin
     # The 32-bit layout is checked where the compiler makes 32-bit programs. (Of the two packages that bring that, this one lives
     # beside the cross compilers.)
     if [ "$(uname -m)" = x86_64 ]; then

@@ -18,6 +18,7 @@ STAGES="house     release  60        ^house$                no
         example   release  20        ^example$              no
         conformance release 25       ^conformance$          no
         fault     release  60        ^fault$                no
+        models    release  60        ^models$               yes
         storm     release  90        ^storm$                yes
         kill      release  330       ^kill$                 yes
         valgrind  release  60        ^valgrind$             no
@@ -30,7 +31,7 @@ BUDGET_S=900
 
 # What is built of a preset where that is not everything. (The kill tests of the release build step clang's library as well.)
 declare -A TARGETS=([clang]=unit_tests [tsan]=unit_tests)
-KINDS="house|unit|cli|example|conformance|fault|storm|kill|valgrind|fuzz|threads|bench"
+KINDS="house|unit|cli|example|conformance|fault|models|storm|kill|valgrind|fuzz|threads|bench"
 
 JOBS=$(nproc)
 LOGS=build/test-logs

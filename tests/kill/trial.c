@@ -14,6 +14,8 @@
  *      goes on when the sleeper is done); then the middle one commits
  *   7  all but the probe undo what they left by design and leave; the probe does its part and leaves too
  *   8  used bytes, blocks and objects must be those of the image, and the directory must hold nothing else
+ * Where nobody is killed (trial_stopped) the victim stands at its point in step 4, those who sleep have their look, and it
+ * goes on to its end instead of step 5.
  *
  * A process that is not back within PATIENCE_NS hangs. Recovery time counts from the kernel's word (waitpid) to the return
  * of the last call that had to wait for the recovery: the sleeper's, if it slept, and greedy's first. */

@@ -1,5 +1,40 @@
 /* mutex.pml - the lock word as a mutex, and its recovery.
- * SPDX-License-Identifier: Apache-2.0 OR MIT */
+ * SPDX-License-Identifier: Apache-2.0 OR MIT
+ *
+ * What: LANES lanes, each a thread of a member of its own, take one lock, change two words under it in a
+ * transaction, and give it back, for ever. CRASHES of them are killed, each at any step: while they wait, hold,
+ * commit, abort, release, recover somebody. A lane that was recovered is claimed by a new thread.
+ * Of: src/segment/segment.h (covei_lock_try, covei_lock_release), lock.c (covei_lock_slow, try_plain, names_nobody,
+ * sleep_plain, pass_on, covei_lock_released, covei_lock_give, covei_lock_nudge), recovery.c (covei_recover_locks,
+ * covei_recover_row, free_dead_lane, free_locks, free_one_lock, covei_lane_undo, settle_lanes),
+ * src/heap/transaction.c (covei_save, covei_commit, covei_abort).
+ *
+ * Left out: all but one place of held[]; a journal of more than one record, and the inner one; blocks of the heap;
+ * the gate; the search for cycles; how long anything takes. covei_lock_try and spin_take are one, as they differ in
+ * what words they dare. Recovery's claim is the kernel's byte: one has it, and its death drops it. A death is known
+ * at once; what others do before they know of it they do as well while the victim is merely slow. A slice may end
+ * at any moment (NO_SLICES: never).
+ * POLLS: who would sleep looks again, and WAITERS is not modelled: for what is wrong with the lock, not with its
+ * sleepers.
+ * NO_DATA: nothing is changed under the lock. RESTS: lanes may stop for ever when they hold nothing, so that who is
+ * left asleep is seen. TIMEOUTS: waiters give up.
+ * Lanes are alike, so the first to die may be called 1, the second 1 or 2. Lane 1 alone aborts, and commits with
+ * effects, unless ALL_ABORT.
+ * Memory: sequentially consistent. The word is changed by atomic read-modify-writes alone, with acquire and release
+ * (edge U); what the dead stored is seen in program order by who knows of the death through the kernel. The
+ * generation, of which the word never sees the same twice, is kept as the set of lanes that have seen the present
+ * one.
+ *
+ * Properties. Taking: nobody living has the lock; the guarded words are as when a change was acknowledged last (so
+ * recovery undid what was not, and nobody's acknowledged change is undone later); RECOVERED is told exactly to the
+ * first who takes the lock after somebody died with it (also one who had committed but not released). Holding: the
+ * word names the holder, and nobody changed the words. Waiting: a word never names a lane that does not list it
+ * (I1; COVE_ECORRUPT otherwise). A lane that is claimed anew is clean. Without a crash nobody is left asleep,
+ * though nothing wakes by itself (no invalid end state). Each process being fair, there is no cycle in which nobody
+ * takes the lock. (Who gets it is not promised: see fair.pml.)
+ * What sleep is sliced for: NO_SLICES with a crash leaves somebody asleep, as a woken waiter is killed.
+ *
+ * Bounds: 3 lanes, 2 crashes: 3.1 M states. 3 crashes, 4 lanes: with `make soak`. Mutants: models.py. */
 #ifndef LANES
 #define LANES 3
 #endif
@@ -176,7 +211,12 @@ wait: /* wait_and_take */
         :: seen_waiters
         :: else -> atomic { if :: UNCHANGED -> waiters = 1; seen_waiters = 1 :: else -> goto wait fi }
         fi;
-        atomic { if :: owner == seen && waiters && recovered == seen_recovered -> ADD(asleep, id); forget() :: else -> goto wait fi };
+        atomic {
+            if
+            :: owner == seen && waiters && recovered == seen_recovered -> ADD(asleep, id); forget()
+            :: else -> goto wait
+            fi
+        };
         if
         :: !IN(asleep, id)
 #ifndef NO_SLICES

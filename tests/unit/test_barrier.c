@@ -457,14 +457,17 @@ static void test_barrier_second_death_is_told_too(void **state)
 {
     (void)state;
     begin();
-    struct puppet a = puppet(true, 4), b = puppet(true, 4), c = puppet(true, 4), d = puppet(true, 4);
-    all_come((struct puppet *[]){&a, &b, &c, &d}, 4);
+    struct puppet a = puppet(true, 5), b = puppet(true, 5), c = puppet(true, 5), d = puppet(true, 5);
+    struct puppet e = puppet(true, 5);
+    all_come((struct puppet *[]){&a, &b, &c, &d, &e}, 5);
     testing_kill(d.actor.pid);
     EXPECT_WAS(COVE_EPEER, told(&a, WAIT, COVE_FOREVER));
     EXPECT_WAS(COVE_EPEER, told(&c, WAIT, COVE_FOREVER));
+    EXPECT_WAS(COVE_EPEER, told(&e, WAIT, COVE_FOREVER));
     testing_kill(c.actor.pid); /* was told, and dies before anybody reset it */
     EXPECT_WAS(0, told(&a, RESET, 0));
-    struct puppet e = puppet(true, 4), f = puppet(true, 4);
+    EXPECT_WAS(COVE_EPEER, told(&e, WAIT, COVE_FOREVER)); /* of the second, as it knows the first */
+    struct puppet f = puppet(true, 5), g = puppet(false, 5);
     tell(&e, WAIT, COVE_FOREVER);
     UNTIL_WAITING(segment, &board->barrier, 1);
     tell(&f, WAIT, COVE_FOREVER);
@@ -476,14 +479,9 @@ static void test_barrier_second_death_is_told_too(void **state)
     EXPECT_WAS(COVE_EPEER, answer(&e));
     EXPECT_WAS(COVE_EPEER, told(&b, WAIT, COVE_FOREVER)); /* of both, once */
     EXPECT_WAS(0, told(&b, RESET, 0));
-    struct puppet g = puppet(false, 4);
-    tell(&g, WAIT, COVE_FOREVER);
-    UNTIL_WAITING(segment, &board->barrier, 1);
-    tell(&a, WAIT, COVE_FOREVER);
-    tell(&b, WAIT, COVE_FOREVER);
-    tell(&e, WAIT, COVE_FOREVER);
-    assert_true(answer(&a) >= 0 && answer(&b) >= 0 && answer(&e) >= 0 && answer(&g) >= 0);
-    end_all((struct puppet *[]){&a, &b, &e, &g}, 4);
+    struct puppet h = puppet(true, 5);
+    all_come((struct puppet *[]){&a, &b, &e, &g, &h}, 5);
+    end_all((struct puppet *[]){&a, &b, &e, &g, &h}, 5);
     end();
 }
 

@@ -668,9 +668,29 @@ static void give_thing(cove_segment *own, struct board *mine, unsigned thing)
                              : cove_rwlock_unlock(own, &mine->shelves[thing / 2]));
 }
 
+/* Stopped at any instruction, for as long as others need to go on. */
+static void dawdle(int number)
+{
+    (void)number;
+    for (int i = 0; i < 500; i++)
+        covei_relax();
+    sched_yield();
+}
+
+static timer_t dawdle_often(void)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+    event._sigev_un._tid = covei_os_native.thread_id();
+    timer_t timer;
+    assert_int_equal(timer_create(CLOCK_MONOTONIC, &event, &timer), 0);
+    assert_int_equal(timer_settime(timer, 0, &(struct itimerspec){{0, 1000000}, {0, 1000000}}, NULL), 0);
+    return timer;
+}
+
 static void take_in_order(cove_segment *own, void *argument)
 {
     struct player *me = argument;
+    timer_t timer = dawdle_often();
     struct board *mine = board_of(own);
     uint64_t seed = 2000 + (uint64_t)me->number;
     while (unit_now() < me->truth->until_ns) {
@@ -687,6 +707,7 @@ static void take_in_order(cove_segment *own, void *argument)
             if (taken >> thing & 1)
                 give_thing(own, mine, thing);
     }
+    assert_int_equal(timer_delete(timer), 0);
 }
 
 static void test_deadlock_search_among_changing_owners_finds_none(void **state)
@@ -696,6 +717,8 @@ static void test_deadlock_search_among_changing_owners_finds_none(void **state)
     calls = covei_os_native;
     calls.park_any = search_then_park;
     covei_os = &calls;
+    struct sigaction action = {.sa_handler = dawdle};
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
     begin();
     const char *seconds = getenv("COVE_TEST_SECONDS");
     struct truth *truth = testing_shared(sizeof *truth);

@@ -433,6 +433,7 @@ static void time_out_with_the_turn(cove_segment *own, void *argument)
     struct role *role = argument;
     struct board *mine = board_of(own);
     atomic_store(&role->scene->result[role->number], cove_mutex_lock(own, &mine->lock, 1000 * UNIT_S));
+    testing_await(50); /* the end of this thread would wake those who watch it */
 }
 
 static void test_fair_who_times_out_hands_its_turn_on(void **state)
@@ -461,8 +462,9 @@ static void test_fair_who_times_out_hands_its_turn_on(void **state)
     EXPECT(0, cove_mutex_unlock(segment, &board->lock));
     int64_t released = unit_now();
     atomic_store(&steps, 3);
-    actor_join(&first);
     actor_join(&second);
+    testing_reach(50);
+    actor_join(&first);
     covei_os = &covei_os_native;
     int result = atomic_load(&scene->result[0]);
     assert_true(result == -ETIMEDOUT || result == 0);

@@ -35,7 +35,7 @@ static struct board *board_of(cove_segment *own)
 
 /* ---- who holds it */
 
-enum { HELD, MAY_GO };
+enum { HELD, MAY_GO, STARTED };
 
 static void hold(cove_segment *own, void *argument)
 {
@@ -300,6 +300,60 @@ static void test_waits_fair_lock_loses_no_wake(void **state)
     contend_in_phases((cove_mutex)COVE_MUTEX_FAIR);
 }
 
+/* Two who hand it to each other without a pause: if one is forgotten, both stand still. */
+static void spin_for(uint64_t random)
+{
+    for (uint64_t i = 0; i < random % 64; i++)
+        covei_relax();
+    if (random >> 58 == 0)
+        sched_yield();
+}
+
+static void hand_it_over(cove_segment *own, void *argument)
+{
+    struct board *mine = argument;
+    uint64_t seed = (uint64_t)covei_os->thread_id();
+    testing_reach(STARTED);
+    while (testing_reached(STARTED) % 2 != 0) {} /* both at once */
+    for (unsigned i = testing_scale() > 1 ? 5000 : 40000; i > 0; i--) {
+        EXPECT(0, cove_mutex_lock(own, &mine->lock, COVE_FOREVER));
+        mine->value++;
+        spin_for(unit_random(&seed));
+        EXPECT(0, cove_mutex_unlock(own, &mine->lock));
+        spin_for(unit_random(&seed));
+    }
+}
+
+static void two_hand_it_over(cove_mutex as)
+{
+    actors_never_look();
+    begin();
+    board->lock = as;
+    for (int round = 0; round < 2; round++) {
+        int64_t begun = unit_now();
+        struct actor actors[2];
+        for (unsigned i = 0; i < 2; i++)
+            actors[i] = actor_start(false, segment, hand_it_over, board);
+        actors_join(actors, 2);
+        print_message("%.0f ms\n", (double)(unit_now() - begun) / 1e6);
+        assert_true(unit_now() - begun < ACTORS_SLICE_NS / 2);
+    }
+    covei_os = &covei_os_native;
+    end();
+}
+
+static void test_waits_two_forget_no_plain_wake(void **state)
+{
+    (void)state;
+    two_hand_it_over((cove_mutex){0});
+}
+
+static void test_waits_two_forget_no_fair_turn(void **state)
+{
+    (void)state;
+    two_hand_it_over((cove_mutex)COVE_MUTEX_FAIR);
+}
+
 /* The same at its worst moment: the one that is woken finds the lock taken by a newcomer and its own time over, and
  * goes. Another sleeps behind it; the newcomer's release must wake that one. */
 static _Atomic int step;
@@ -324,7 +378,8 @@ static void wait_and_give_up(cove_segment *own, void *argument)
 {
     first_in_line = true;
     EXPECT(-ETIMEDOUT, cove_mutex_lock(own, &board_of(own)->lock, 1000 * UNIT_S));
-    *(bool *)argument = true;
+    atomic_store((_Atomic bool *)argument, true);
+    testing_await(MAY_GO); /* the end of this thread would wake those who watch it */
 }
 
 static void wait_for_it(cove_segment *own, void *argument)
@@ -345,7 +400,7 @@ static void test_waits_woken_and_too_late_passes_the_wake_on(void **state)
     covei_os = &calls;
     atomic_store(&step, 0);
     EXPECT(0, cove_mutex_lock(segment, &board->lock, COVE_NOWAIT));
-    bool gave_up = false;
+    _Atomic bool gave_up = false;
     struct actor first = actor_start(false, segment, wait_and_give_up, &gave_up);
     UNTIL_WAITING(segment, &board->lock, 1);
     UNTIL(actor_sleeps(&first), 5000);
@@ -356,11 +411,12 @@ static void test_waits_woken_and_too_late_passes_the_wake_on(void **state)
     UNTIL(atomic_load(&step) == 1, 20000);
     EXPECT(0, cove_mutex_lock(segment, &board->lock, COVE_NOWAIT)); /* we are the newcomer */
     atomic_store(&step, 2);
-    actor_join(&first);
-    assert_true(gave_up);
+    UNTIL(atomic_load(&gave_up), 5000);
     int64_t released = unit_now();
     EXPECT(0, cove_mutex_unlock(segment, &board->lock));
     actor_join(&second);
+    testing_reach(MAY_GO);
+    actor_join(&first);
     covei_os = &covei_os_native;
     assert_true(actors_ms(released) < 5000);
     end();
@@ -524,6 +580,8 @@ static const struct testing_case tests[] = {
     TEST(test_waits_segment_is_found_by_the_address),
     TEST_TIMEOUT(test_waits_plain_lock_loses_no_wake, 60),
     TEST_TIMEOUT(test_waits_fair_lock_loses_no_wake, 60),
+    TEST_TIMEOUT(test_waits_two_forget_no_plain_wake, 60),
+    TEST_TIMEOUT(test_waits_two_forget_no_fair_turn, 60),
     TEST_TIMEOUT(test_waits_woken_and_too_late_passes_the_wake_on, 40),
     TEST(test_waits_death_of_a_later_holder_is_noticed),
     TEST(test_waits_death_of_a_later_fair_holder_is_noticed),

@@ -176,7 +176,7 @@ struct taker {
     _Atomic int64_t at_ns;
 };
 
-enum { TOOK = 0, MAY_GO = 1, READY = 2 };
+enum { TOOK = 0, MAY_GO = 1, READY = 2, GAVE_UP_MAY_GO = 3 };
 
 static void take_one(cove_segment *own, void *argument)
 {
@@ -372,6 +372,7 @@ static void give_up_first(cove_segment *own, void *argument)
 {
     first_in_line = true;
     take_one(own, argument);
+    testing_await(GAVE_UP_MAY_GO); /* the end of this thread would wake those who watch it */
 }
 
 static void test_semaphore_woken_and_too_late_passes_the_wake_on(void **state)
@@ -396,15 +397,16 @@ static void test_semaphore_woken_and_too_late_passes_the_wake_on(void **state)
         UNTIL(atomic_load(&step) == 1, 20000);
         EXPECT(0, cove_semaphore_acquire(segment, &board->permits, COVE_NOWAIT)); /* we are quicker */
         atomic_store(&step, 2);
-        actor_join(&first);
-        assert_int_equal(atomic_load(&gives_up->result), -ETIMEDOUT);
+        UNTIL(atomic_load(&gives_up->result) == -ETIMEDOUT, 5000);
         int64_t released = unit_now();
         EXPECT(0, cove_semaphore_release(segment, &board->permits));
         if (owned)
             testing_reach(MAY_GO);
         actor_join(&second);
-        covei_os = &covei_os_native;
         assert_true(actors_ms(released) < 5000);
+        testing_reach(GAVE_UP_MAY_GO);
+        actor_join(&first);
+        covei_os = &covei_os_native;
         end(owned);
     }
 }
@@ -648,6 +650,32 @@ static void test_semaphore_crowd_is_never_more_than_permits(void **state)
     covei_os = &covei_os_native;
 }
 
+/* Those who look do so at the same moment, again and again. */
+static void try_again_and_again(cove_segment *own, void *argument)
+{
+    struct board *mine = argument;
+    testing_reach(READY);
+    testing_await_count(READY, 3);
+    for (unsigned i = testing_scale() > 1 ? 20000 : 200000; i > 0; i--)
+        if (cove_semaphore_acquire(own, &mine->permits, COVE_NOWAIT) == 0) {
+            note_inside(mine, 1);
+            note_inside(mine, -1);
+            EXPECT(0, cove_semaphore_release(own, &mine->permits));
+        }
+}
+
+static void test_semaphore_one_permit_is_never_two(void **state)
+{
+    (void)state;
+    begin(1);
+    struct actor actors[3];
+    for (unsigned i = 0; i < 3; i++)
+        actors[i] = actor_start(false, segment, try_again_and_again, board);
+    actors_join(actors, 3);
+    assert_int_equal(atomic_load(&board->most_inside), 1);
+    end(1);
+}
+
 /* Owners that are killed at any moment: all that counts is how many are inside who live, so each says so by a lock of
  * its own that a death frees as well. */
 static void own_and_work(cove_segment *own, void *argument)
@@ -718,6 +746,7 @@ static const struct testing_case tests[] = {
     TEST(test_semaphore_stopped_owner_keeps_it),
     TEST(test_semaphore_killed_waiter_takes_nothing),
     TEST_TIMEOUT(test_semaphore_crowd_is_never_more_than_permits, 60),
+    TEST_TIMEOUT(test_semaphore_one_permit_is_never_two, 60),
     TEST_TIMEOUT(test_semaphore_crowd_with_deaths_keeps_the_number, 60),
 };
 
