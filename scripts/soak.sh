@@ -35,6 +35,9 @@ for preset in release clang; do
     run build/$preset ./storm --kills 10000
     for place in file sysv fd; do run build/$preset ./storm --place $place --storm work --kills 10000; done
     for place in file sysv; do run build/$preset ./storm --place $place --storm comings --kills 10000; done
+    for kind in fair rwlock owned plain counter goods barrier once; do
+        run build/$preset ./storm --place file --storm $kind --kills 3000
+    done
     for kind in replacing copying; do run build/$preset ./storm --storm $kind --kills 10000; done
     run build/$preset ./examples/bank 100000000 20000 1200 # transfers, kills, seconds at most
 done

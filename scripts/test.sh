@@ -19,7 +19,7 @@ STAGES="house     release  60        ^house$                no
         conformance release 25       ^conformance$          no
         fault     release  60        ^fault$                no
         models    release  60        ^models$               yes
-        storm     release  90        ^storm$                yes
+        storm     release  100       ^storm$                yes
         kill      release  330       ^kill$                 yes
         valgrind  release  60        ^valgrind$             no
         asan      asan     80        ^(unit|cli|fault|kill)$ no

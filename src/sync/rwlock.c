@@ -114,9 +114,7 @@ static uint32_t find_mark(const struct covei_lane *lane, uint64_t offset, bool g
 /* Unlocked inside the transaction, and held still? Then it is simply locked again. */
 static bool take_up_again(struct covei_lane *lane, uint64_t offset, bool to_read)
 {
-    uint32_t place = covei_lock_place(lane->shm, offset); /* to write: more than was asked for, maybe */
-    if ((place == COVEI_LANE_LOCKS || !(lane->marked >> place & 1)) && to_read)
-        place = find_mark(lane, offset, true);
+    uint32_t place = to_read ? find_mark(lane, offset, true) : covei_lock_place(lane->shm, offset);
     if (place >= COVEI_LANE_LOCKS || !(lane->marked >> place & 1))
         return false;
     lane->marked &= ~(UINT32_C(1) << place);
@@ -124,11 +122,16 @@ static bool take_up_again(struct covei_lane *lane, uint64_t offset, bool to_read
     return true;
 }
 
+static bool has_word(const struct covei_lane *lane, cove_rwlock *rwlock)
+{
+    /* relaxed: only this thread makes the word name its lane. */
+    return (atomic_load_explicit(word_of(rwlock), memory_order_relaxed) & COVEI_LOCK_OWNER) == lane->id;
+}
+
 /* Does this thread hold it to write, and has not given it up? */
 static bool writes(const struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offset)
 {
-    /* relaxed: only this thread makes the word name its lane. */
-    if ((atomic_load_explicit(word_of(rwlock), memory_order_relaxed) & COVEI_LOCK_OWNER) != lane->id)
+    if (!has_word(lane, rwlock))
         return false;
     uint32_t place = covei_lock_place(lane->shm, offset);
     return place < COVEI_LANE_LOCKS && !(lane->marked >> place & 1);
@@ -170,7 +173,8 @@ static int read_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t tim
         return covei_error(-EDEADLK, "%s: this thread holds the lock to write", segment->name);
     if (take_up_again(lane, offset, true))
         return 0;
-    if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS) /* it reads already: no writer can have come since */
+    /* It reads already, or has the word still, which it gave up inside the transaction: no writer can have come since. */
+    if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS || has_word(lane, rwlock))
         return covei_mark_set(lane, COVEI_HELD(COVEI_HELD_SHARED, offset)) < COVEI_LANE_LOCKS ? 0 : -ENOLCK;
     uint32_t place = covei_held_find(lane);
     if (place == COVEI_LANE_LOCKS)
@@ -331,10 +335,10 @@ static void give_up(struct covei_lane *lane, cove_rwlock *rwlock, uint64_t offse
 static int write_slowly(struct covei_lane *lane, cove_rwlock *rwlock, int64_t timeout_ns)
 {
     uint64_t offset = covei_offset(lane->segment, rwlock);
-    if (take_up_again(lane, offset, false))
-        return 0;
     if (find_mark(lane, offset, false) < COVEI_LANE_LOCKS)
         return covei_error(-EDEADLK, "%s: this thread reads under the lock; unlock first", lane->segment->name);
+    if (take_up_again(lane, offset, false))
+        return 0;
     int64_t deadline = timeout_ns > 0 ? covei_wait_begin(timeout_ns) : 0;
     int taken = covei_lock_take(lane, word_of(rwlock), timeout_ns);
     if (taken < 0)
@@ -386,12 +390,12 @@ int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout
 static uint32_t find_mark_to_clear(const struct covei_lane *lane, uint64_t offset)
 {
     uint32_t found = COVEI_LANE_LOCKS;
+    uint64_t mark = COVEI_HELD(COVEI_HELD_SHARED, offset);
     for (uint32_t place = 0; place < COVEI_LANE_LOCKS; place++) {
-        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) !=
-                COVEI_HELD(COVEI_HELD_SHARED, offset) ||
-            lane->marked >> place & 1)
+        if (atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed) != mark || lane->marked >> place & 1)
             continue;
-        if (!(lane->before >> place & 1))
+        /* The bit alone may be about another lock, which was there when the transaction began. */
+        if (!(lane->before >> place & 1) || lane->earlier[place].offset != mark)
             return place;
         if (found == COVEI_LANE_LOCKS)
             found = place;
@@ -402,10 +406,9 @@ static uint32_t find_mark_to_clear(const struct covei_lane *lane, uint64_t offse
 static int unlock(struct covei_lane *lane, cove_rwlock *rwlock)
 {
     uint64_t offset = covei_offset(lane->segment, rwlock);
-    /* relaxed: only this thread makes the word name its lane. */
-    bool writes = (atomic_load_explicit(word_of(rwlock), memory_order_relaxed) & COVEI_LOCK_OWNER) == lane->id;
-    uint32_t place = writes ? covei_lock_place(lane->shm, offset) : find_mark_to_clear(lane, offset);
-    if (place == COVEI_LANE_LOCKS || lane->marked >> place & 1)
+    uint32_t place = writes(lane, rwlock, offset) ? covei_lock_place(lane->shm, offset)
+                                                  : find_mark_to_clear(lane, offset);
+    if (place == COVEI_LANE_LOCKS)
         return covei_error(-EPERM, "%s: this thread holds nothing of that lock", lane->segment->name);
     if (lane->depth > 0 && has_saved(lane->shm))
         lane->marked |= UINT32_C(1) << place;

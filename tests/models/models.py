@@ -38,7 +38,7 @@ COMPLETE = [
     ("fair", "POLLS ATTEMPTS=2 CRASHES=1", PROGRESS, "everybody gets it"),
     ("rwlock", "POLLS TIMEOUTS CRASHES=1", SAFETY, "one dies anywhere, writers give up"),
     ("rwlock", "NO_SLICES TIMELY RESTS CRASHES=0", SAFETY, "no wake-up is lost"),
-    ("rwlock", "POLLS CRASHES=1 WRITER_GETS_IN", ALWAYS, "a writer that has the word gets in"),
+    ("rwlock", "POLLS ROLES CRASHES=1 WRITER_GETS_IN", ALWAYS, "a writer that has the word gets in"),
     ("semaphore", "POLLS CRASHES=2", SAFETY, "two die anywhere"),
     ("semaphore", "POLLS CRASHES=1 PERMITS=2 PLAIN=3", SAFETY, "owned and plain permits, one dies anywhere"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0", SAFETY, "no wake-up is lost"),
@@ -61,6 +61,7 @@ LONG = [
     ("fair", "ATTEMPTS=3 CRASHES=1", SAFETY, "asleep, one dies anywhere"),
     ("rwlock", "POLLS TIMEOUTS CRASHES=2", SAFETY, "two die anywhere"),
     ("rwlock", "NO_SLICES TIMELY RESTS CRASHES=1", SAFETY, "no wake-up is lost, though one dies"),
+    ("rwlock", "POLLS CRASHES=1 WRITER_GETS_IN", ALWAYS, "a writer that has the word gets in"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 TIMEOUTS PLAIN=3", SAFETY, "no wake-up is lost, waiters give up"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 SLOW_LOOK", SAFETY, "marks change while they are counted"),
 ]
@@ -88,7 +89,7 @@ MUTANTS = [
     ("rwlock", "POLLS CRASHES=1 IGNORES_NEWS", SAFETY, ASSERTION, "a reader passes the news of a death"),
     ("rwlock", "POLLS CRASHES=1 EARLY_FREE", SAFETY, ASSERTION, "recovery frees before it undoes"),
     ("rwlock", "POLLS CRASHES=1 NAIVE_RECOVERY", SAFETY, ASSERTION, "recovery does not undo"),
-    ("rwlock", "POLLS CRASHES=1 WRITER_GETS_IN KEEPS_MARK", ALWAYS, CYCLE, "recovery leaves a dead reader's mark"),
+    ("rwlock", "POLLS ROLES CRASHES=1 WRITER_GETS_IN KEEPS_MARK", ALWAYS, CYCLE, "recovery leaves a dead reader's mark"),
     ("rwlock", "NO_SLICES TIMELY RESTS CRASHES=0 READS_DRAIN_LATE", SAFETY, HANG, "`drain` is read after the marks"),
     ("rwlock", "RESTS CRASHES=0 NO_SLICES", SAFETY, HANG, "no slices, and a store that stays in its buffer"),
     ("semaphore", "POLLS CRASHES=0 MARKS_LATE", SAFETY, ASSERTION, "the mark is set after the word is changed"),
@@ -102,18 +103,21 @@ LONG_MUTANTS = [
     ("fair", "POLLS ATTEMPTS=4 CRASHES=1 GIVES_AS_IT_WAS", SAFETY, ASSERTION, "recovery leaves WAITERS as it was"),
 ]
 
-DEPTH, LONG_DEPTH = 2000000, 40000000
-MEMORY_MB, LONG_MEMORY_MB = 900, 16000
-SECONDS, LONG_SECONDS = 240, 6 * 3600
+# Limits of a search: depth, log2 of the slots of its hash table (it grows), memory in MB, seconds.
+SHORT = (2000000, 22, 900, 240)
+MUTANT = (500000, 20, 900, 240)
+LONG_MUTANT = (500000, 24, 4000, 3600)
+LARGE = (20000000, 24, 8000, 6 * 3600)
 
 
 class Search:
     """One run of the verifier; `bad` says what is wrong with it as such, `error` what it found."""
 
-    def __init__(self, model, definitions, how, directory, long, optimise):
+    def __init__(self, model, definitions, how, directory, limits):
         self.directory = directory
         flags = ["-D" + d for d in definitions.split()]
-        limits = (LONG_DEPTH, LONG_MEMORY_MB, LONG_SECONDS) if long else (DEPTH, MEMORY_MB, SECONDS)
+        depth, slots, memory_mb, seconds = limits
+        optimise = {MUTANT: "-O0", LARGE: "-O2"}.get(limits, "-O1")
         for file in os.listdir(HERE):
             if file.endswith(".pml"):
                 shutil.copy(os.path.join(HERE, file), directory)
@@ -122,7 +126,7 @@ class Search:
         self.bad, self.error, self.text, self.reached, self.compiled = None, None, "", set(), set()
         commands = [
             ["spin", *flags, "-a", model + ".pml"],
-            [os.environ.get("CC", "cc"), "-w", optimise, "-DCOLLAPSE", f"-DMEMLIM={limits[1]}", *how[0].split(),
+            [os.environ.get("CC", "cc"), "-w", optimise, "-DCOLLAPSE", f"-DMEMLIM={memory_mb}", *how[0].split(),
              "-o", "pan", "pan.c"],
         ]
         for command in commands:
@@ -130,7 +134,7 @@ class Search:
             if status != 0 or not os.path.exists(os.path.join(directory, "pan.c")):
                 self.bad = f"{' '.join(command)}: {text.strip()}"
                 return
-        status, self.text = self.run(["./pan", f"-m{limits[0]}", *how[1].split()], limits[2])
+        status, self.text = self.run(["./pan", f"-m{depth}", f"-w{slots}", *how[1].split()], seconds)
         self.seconds = time.monotonic() - began
         self.judge(status)
         self.note_lines(model)
@@ -182,9 +186,9 @@ def row(model, verdict, search, text, definitions):
     print(f"{verdict:6} {model:9} {figures}  {text}  [{definitions}]", flush=True)
 
 
-def verify(model, definitions, how, text, long, lines):
+def verify(model, definitions, how, text, limits, lines):
     with tempfile.TemporaryDirectory() as directory:
-        search = Search(model, definitions, how, directory, long, "-O2" if long else "-O1")
+        search = Search(model, definitions, how, directory, limits)
         good = not search.bad and not search.error
         row(model, "ok" if good else "FAILED", search, text, definitions)
         if search.bad or search.error:
@@ -197,9 +201,9 @@ def verify(model, definitions, how, text, long, lines):
         return good
 
 
-def fails(model, definitions, how, expected, text):
+def fails(model, definitions, how, expected, text, limits):
     with tempfile.TemporaryDirectory() as directory:
-        search = Search(model, definitions, how, directory, False, "-O0")
+        search = Search(model, definitions, how, directory, limits)
         wrong = search.bad or (not search.error and "a mutant passes") or \
             (expected not in search.error and f"it fails otherwise than by `{expected}`: {search.error}")
         row(model, "FAILED" if wrong else "caught", search, text, definitions)
@@ -242,16 +246,17 @@ def main():
 
     for model, definitions, how, text in COMPLETE:
         if wanted(model, definitions, text):
-            add(verify(model, definitions, how, text, False, lines))
+            add(verify(model, definitions, how, text, SHORT, lines))
     if not only:
         for model, (compiled, reached) in lines.items():
             failed += tell_unreached(model, compiled, reached)
-    for model, definitions, how, expected, text in MUTANTS + (LONG_MUTANTS if long else []):
-        if wanted(model, definitions, text):
-            add(fails(model, definitions, how, expected, text))
+    for mutants, limits in [(MUTANTS, MUTANT)] + ([(LONG_MUTANTS, LONG_MUTANT)] if long else []):
+        for model, definitions, how, expected, text in mutants:
+            if wanted(model, definitions, text):
+                add(fails(model, definitions, how, expected, text, limits))
     for model, definitions, how, text in LONG if long else []:
         if wanted(model, definitions, text):
-            add(verify(model, definitions, how, text, True, {}))
+            add(verify(model, definitions, how, text, LARGE, {}))
     print(f"models: {passed} as they should be, {failed} not")
     return 1 if failed or passed == 0 else 0
 

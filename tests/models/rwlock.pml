@@ -10,7 +10,7 @@
  *
  * Left out: waiting for the word (mutex.pml): who wants it waits until it is free or its owner dead. A reader may
  * find bits on the word at any time (WAITERS), and goes the long way. One mark to a lane; nothing of transactions
- * but one journal of a writer. A dead lane stays dead. RESTS, POLLS, NO_SLICES: as in mutex.pml. TIMEOUTS: who
+ * but one journal of a writer. A dead lane stays dead. ROLES: one lane only writes, one only reads. RESTS, POLLS, NO_SLICES: as in mutex.pml. TIMEOUTS: who
  * drains gives up, and who takes the shortest way to write and finds a reader.
  * Memory: total store order for marks. What a lane stores stays in its processor's buffer for any time, in order,
  * while its loads go ahead; an exchange, addition, CAS or fence empties the buffer. What is guarded is read and
@@ -69,6 +69,13 @@ byte reads, writes; /* who has the lock, in the users' eyes */
 byte drains; /* who has the word, and waits for readers */
 bit owed; /* a writer died: the next is to be told */
 
+#ifdef ROLES
+#define READS(lane) (lane != 2)
+#define WRITES(lane) (lane != 3)
+#else
+#define READS(lane) true
+#define WRITES(lane) true
+#endif
 #ifdef IGNORES_NEWS
 #define NO_NEWS true
 #else
@@ -140,8 +147,8 @@ born:
     {
         atomic { told = 0; to_write = 0 };
         if
-        :: goto read
-        :: to_write = 1; goto take
+        :: READS(id) -> goto read
+        :: WRITES(id) -> to_write = 1; goto take
 #ifdef RESTS
         :: goto rest
 #endif

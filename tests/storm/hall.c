@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #define GAP_NS 24000000 /* longest time between two strikes */
+#define SYNC_TIMEOUT_NS INT64_C(10000000000)
+#define COPY_ONE_IN 500 /* steps */
 #define FLAG_EXITING 0x4 /* PF_EXITING, in the flags of /proc/PID/stat: it executes nothing of its own any more */
 
 const struct cove_type hall_type = {.name = "hall", .version = 1, .size_bytes = sizeof(struct hall)};
@@ -155,6 +157,16 @@ void found_hall(uint32_t seat, uint64_t seed)
     exit(0);
 }
 
+/* Somebody copies it now and then, where it lies in a file: all others wait at the gate, wherever they are. */
+static void copy_hall(struct worker *worker)
+{
+    if (storm_place != IN_FILE || !one_in(&worker->random, COPY_ONE_IN))
+        return;
+    begin_doing(worker, DOING_SYNC);
+    must(cove_sync(worker->segment, SYNC_TIMEOUT_NS), "sync");
+    end_doing(worker, DOING_SYNC);
+}
+
 static void work_in_hall(uint32_t seat, uint64_t seed)
 {
     struct worker worker = {.seat = &ledger->seats[seat], .random = seed};
@@ -164,8 +176,10 @@ static void work_in_hall(uint32_t seat, uint64_t seed)
         current->begin(&worker, hall, seat);
     atomic_store(&ledger->hall.came_ns[seat], 0);
     atomic_store(&ledger->hall.pid[seat], (int32_t)getpid()); /* what the one before left is put right */
-    for (uint64_t left = 500 + below(&worker.random, 20000); left > 0 && !atomic_load(&ledger->stop); left--)
+    for (uint64_t left = 500 + below(&worker.random, 20000); left > 0 && !atomic_load(&ledger->stop); left--) {
         current->step(&worker, hall, seat);
+        copy_hall(&worker);
+    }
     if (one_in(&worker.random, 4))
         _exit(0); /* without closing: as if it had died */
     close_hall(&worker);
@@ -196,6 +210,7 @@ static void judge_hall(uint32_t seat, uint64_t seed)
     take_down(&worker);
     end_doing(&worker, DOING_JUDGE);
     close_hall(&worker);
+    must(cove_gc(0, NULL, NULL), "gc"); /* what a killed copier left */
     must(cove_unlink(segment_name, 0), "unlink");
     exit(0);
 }
@@ -214,6 +229,12 @@ static void print_tally(const struct hall_storm *storm)
     printf("%s:", storm->name);
     for (int i = 0; i < 8 && storm->told[i]; i++)
         printf(" %llu %s,", (unsigned long long)atomic_load(&ledger->hall.tally[i]), storm->told[i]);
+    if (storm_place == IN_FILE) {
+        uint64_t copies = 0;
+        for (uint32_t i = 0; i < WORKERS; i++)
+            copies += atomic_load(&ledger->seats[i].done[DOING_SYNC]);
+        printf(" %llu copies,", (unsigned long long)copies);
+    }
     printf(" %llu told of a recovery\n", (unsigned long long)atomic_load(&ledger->recovered));
 }
 

@@ -61,6 +61,8 @@ static void fair_judge(struct worker *worker, struct hall *hall)
     check_pair(&hall->turns, "in the end");
     unlock(worker, &hall->fair);
     uint64_t served = atomic_load(&ledger->hall.tally[SERVED]), passed = atomic_load(&ledger->hall.tally[PASSED]);
+    if (storm_place == IN_FILE)
+        return; /* nobody queues at the gate of one that is copied */
     if (passed > 20 && passed > served / 100)
         fault("%llu of %llu were served before one who had come more than %d ms earlier", (unsigned long long)passed,
               (unsigned long long)served, CLEARLY_NS / 1000000);

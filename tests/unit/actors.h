@@ -8,6 +8,7 @@
 #include "os/os.h"
 #include "segment/segment.h"
 
+#include <sched.h>
 #include <signal.h>
 
 /* Somebody else: a thread of this process, or a process. What he is given lies in testing_shared() memory. */
@@ -160,6 +161,22 @@ static inline int64_t actors_soon(void)
 static inline int64_t actors_ms(int64_t since_ns)
 {
     return (unit_now() - since_ns) / UNIT_MS;
+}
+
+/* Run this thread on one processor, so that two with different numbers run at the same time, where there are two. */
+static inline void actors_pin(unsigned number)
+{
+    cpu_set_t all, one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) == 0)
+        return;
+    unsigned skipped = number % (unsigned)CPU_COUNT(&all);
+    for (unsigned cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &all) && skipped-- == 0) {
+            CPU_SET(cpu, &one);
+            (void)sched_setaffinity(0, sizeof one, &one);
+            return;
+        }
 }
 
 /* This thread's time on processors. */

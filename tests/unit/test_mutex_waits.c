@@ -35,7 +35,7 @@ static struct board *board_of(cove_segment *own)
 
 /* ---- who holds it */
 
-enum { HELD, MAY_GO, STARTED };
+enum { HELD, MAY_GO };
 
 static void hold(cove_segment *own, void *argument)
 {
@@ -300,7 +300,7 @@ static void test_waits_fair_lock_loses_no_wake(void **state)
     contend_in_phases((cove_mutex)COVE_MUTEX_FAIR);
 }
 
-/* Two who hand it to each other without a pause: if one is forgotten, both stand still. */
+/* Two who hand it to each other without a pause, on two processors: if one is forgotten, both stand still. */
 static void spin_for(uint64_t random)
 {
     for (uint64_t i = 0; i < random % 64; i++)
@@ -309,35 +309,52 @@ static void spin_for(uint64_t random)
         sched_yield();
 }
 
+struct hand {
+    struct board *board;
+    unsigned number;
+    uint64_t turns;
+};
+
 static void hand_it_over(cove_segment *own, void *argument)
 {
-    struct board *mine = argument;
-    uint64_t seed = (uint64_t)covei_os->thread_id();
-    testing_reach(STARTED);
-    while (testing_reached(STARTED) % 2 != 0) {} /* both at once */
-    for (unsigned i = testing_scale() > 1 ? 5000 : 40000; i > 0; i--) {
-        EXPECT(0, cove_mutex_lock(own, &mine->lock, COVE_FOREVER));
-        mine->value++;
+    struct hand *hand = argument;
+    uint64_t seed = hand->number + 1;
+    actors_pin(hand->number);
+    in_slices = hand->number == 2; /* one that gives up, besides: it leaves marks of waiting behind */
+    for (int64_t until = unit_now() + UNIT_S; unit_now() < until;) {
+        int result = cove_mutex_lock(own, &hand->board->lock, in_slices ? 20000 : COVE_FOREVER);
+        if (result < 0)
+            continue;
+        hand->board->value++;
         spin_for(unit_random(&seed));
-        EXPECT(0, cove_mutex_unlock(own, &mine->lock));
+        EXPECT(0, cove_mutex_unlock(own, &hand->board->lock));
         spin_for(unit_random(&seed));
+        hand->turns++;
     }
 }
 
-static void two_hand_it_over(cove_mutex as)
+static void two_hand_it_over(cove_mutex as, unsigned count)
 {
-    actors_never_look();
+    static struct covei_os calls;
+    calls = covei_os_native;
+    calls.park_any = park_any;
+    covei_os = &calls;
     begin();
     board->lock = as;
-    for (int round = 0; round < 2; round++) {
-        int64_t begun = unit_now();
-        struct actor actors[2];
-        for (unsigned i = 0; i < 2; i++)
-            actors[i] = actor_start(false, segment, hand_it_over, board);
-        actors_join(actors, 2);
-        print_message("%.0f ms\n", (double)(unit_now() - begun) / 1e6);
-        assert_true(unit_now() - begun < ACTORS_SLICE_NS / 2);
+    int64_t begun = unit_now();
+    struct actor actors[3];
+    struct hand hands[3];
+    uint64_t turns = 0;
+    for (unsigned i = 0; i < count; i++) {
+        hands[i] = (struct hand){board, i, 0};
+        actors[i] = actor_start(false, segment, hand_it_over, &hands[i]);
     }
+    actors_join(actors, count);
+    for (unsigned i = 0; i < count; i++)
+        turns += hands[i].turns;
+    print_message("%" PRIu64 " turns, of which %u waits\n", turns, board->lock.waits);
+    assert_int_equal(turns, board->value);
+    assert_true(unit_now() - begun < ACTORS_SLICE_NS / 2);
     covei_os = &covei_os_native;
     end();
 }
@@ -345,13 +362,14 @@ static void two_hand_it_over(cove_mutex as)
 static void test_waits_two_forget_no_plain_wake(void **state)
 {
     (void)state;
-    two_hand_it_over((cove_mutex){0});
+    two_hand_it_over((cove_mutex){0}, 3);
 }
 
 static void test_waits_two_forget_no_fair_turn(void **state)
 {
     (void)state;
-    two_hand_it_over((cove_mutex)COVE_MUTEX_FAIR);
+    two_hand_it_over((cove_mutex)COVE_MUTEX_FAIR, 2);
+    two_hand_it_over((cove_mutex)COVE_MUTEX_FAIR, 3);
 }
 
 /* The same at its worst moment: the one that is woken finds the lock taken by a newcomer and its own time over, and

@@ -802,6 +802,52 @@ static void test_rwlock_storm_loses_no_wake(void **state)
     end();
 }
 
+/* One who reads and one who writes, each as often as it can: they are never inside together. */
+static _Atomic bool writes_now;
+static _Atomic unsigned met;
+
+static void read_in_a_row(cove_segment *own, void *argument)
+{
+    struct board *mine = argument;
+    actors_pin(0);
+    for (int64_t until = unit_now() + UNIT_S; unit_now() < until;)
+        if (cove_rwlock_lock_shared(own, &mine->lock, COVE_NOWAIT) == 0) {
+            bool together = false;
+            for (int i = 0; i < 8; i++) { /* as long as the writer needs to look around, and come in */
+                together |= atomic_load_explicit(&writes_now, memory_order_relaxed);
+                covei_relax();
+            }
+            if (together)
+                atomic_fetch_add(&met, 1);
+            EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+        }
+}
+
+static void write_in_a_row(cove_segment *own, void *argument)
+{
+    struct board *mine = argument;
+    actors_pin(1);
+    for (int64_t until = unit_now() + UNIT_S; unit_now() < until;)
+        if (cove_rwlock_lock(own, &mine->lock, COVE_NOWAIT) == 0) {
+            atomic_store_explicit(&writes_now, true, memory_order_relaxed);
+            for (int i = 0; i < 8; i++)
+                covei_relax();
+            atomic_store_explicit(&writes_now, false, memory_order_relaxed);
+            EXPECT(0, cove_rwlock_unlock(own, &mine->lock));
+        }
+}
+
+static void test_rwlock_reader_and_writer_are_never_inside_together(void **state)
+{
+    (void)state;
+    begin();
+    struct actor actors[2] = {actor_start(false, segment, read_in_a_row, board),
+                              actor_start(false, segment, write_in_a_row, board)};
+    actors_join(actors, 2);
+    assert_int_equal(atomic_load(&met), 0);
+    end();
+}
+
 static void test_rwlock_storm_with_deaths_shows_no_half_change(void **state)
 {
     (void)state;
@@ -877,6 +923,7 @@ static const struct testing_case tests[] = {
     TEST(test_rwlock_taken_before_the_transaction_stays),
     TEST(test_rwlock_thread_that_ends_counts_as_dead),
     TEST_TIMEOUT(test_rwlock_storm_loses_no_wake, 60),
+    TEST_TIMEOUT(test_rwlock_reader_and_writer_are_never_inside_together, 60),
     TEST_TIMEOUT(test_rwlock_storm_with_deaths_shows_no_half_change, 60),
     TEST(test_rwlock_scribbled_word_is_told),
 };
