@@ -279,7 +279,7 @@ static COVEI_COLD int begin_slowly(cove_segment *segment)
 
 /* Most transactions begin where nothing is left over and at most one lock is held, in the first place. As
  * covei_begin, which takes all others. */
-int cove_begin(cove_segment *segment)
+COVEI_HOT int cove_begin(cove_segment *segment)
 {
     if (covei_cached(segment)) {
         struct covei_lane *lane = covei_thread.lane;
@@ -329,7 +329,7 @@ static inline void copy_short(void *to, const void *from, size_t size_bytes)
         covei_copy(out, in, size_bytes & 31);
 }
 
-int cove_save(cove_segment *segment, void *address, size_t size_bytes)
+COVEI_HOT int cove_save(cove_segment *segment, void *address, size_t size_bytes)
 {
     if (covei_cached(segment)) {
         struct covei_lane *lane = covei_thread.lane;
@@ -388,7 +388,7 @@ static inline bool is_kept(const struct covei_lane *lane, uint64_t offset, const
 
 /* Nothing but bytes was saved, and at most one lock is held, in the first place. As covei_commit, in the same order.
  * (What is joined runs at depth 2 or more.) */
-int cove_commit(cove_segment *segment)
+COVEI_HOT int cove_commit(cove_segment *segment)
 {
     if (covei_cached(segment)) {
         struct covei_lane *lane = covei_thread.lane;

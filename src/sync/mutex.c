@@ -40,7 +40,7 @@ static COVEI_COLD int lock_slowly(cove_segment *segment, cove_mutex *mutex, int6
 }
 
 /* Calls nothing but in its last step, so that it needs no stack: stores would hold up the CAS. */
-int cove_mutex_lock(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
+COVEI_HOT int cove_mutex_lock(cove_segment *segment, cove_mutex *mutex, int64_t timeout_ns)
 {
     if (covei_cached(segment)) {
         uint64_t offset = covei_offset(segment, mutex);
@@ -81,7 +81,7 @@ static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_mutex *mutex)
 }
 
 /* The first place of held[] names the mutex: it is this segment's, and this thread's. */
-int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
+COVEI_HOT int cove_mutex_unlock(cove_segment *segment, cove_mutex *mutex)
 {
     if (covei_cached(segment)) {
         uint64_t offset = covei_offset(segment, mutex);

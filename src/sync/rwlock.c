@@ -205,7 +205,7 @@ static COVEI_COLD int lock_shared_after_all(cove_segment *segment, cove_rwlock *
 }
 
 /* Calls nothing but in its last step, so that it needs no stack: stores would hold up the exchange. */
-int cove_rwlock_lock_shared(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+COVEI_HOT int cove_rwlock_lock_shared(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
 {
     if (covei_cached(segment)) {
         uint64_t offset = covei_offset(segment, rwlock);
@@ -363,7 +363,7 @@ static COVEI_COLD int lock_slowly(cove_segment *segment, cove_rwlock *rwlock, in
 }
 
 /* Where nobody has it and nobody reads, and this thread reads under no lock. */
-int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
+COVEI_HOT int cove_rwlock_lock(cove_segment *segment, cove_rwlock *rwlock, int64_t timeout_ns)
 {
     if (covei_cached(segment)) {
         uint64_t offset = covei_offset(segment, rwlock);
@@ -425,7 +425,7 @@ static COVEI_COLD int unlock_slowly(cove_segment *segment, cove_rwlock *rwlock)
 }
 
 /* The first place of held[] names the lock: it is this segment's, and this thread's. */
-int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
+COVEI_HOT int cove_rwlock_unlock(cove_segment *segment, cove_rwlock *rwlock)
 {
     if (covei_cached(segment)) {
         uint64_t offset = covei_offset(segment, rwlock);

@@ -280,7 +280,7 @@ int cove_semaphore_acquire(cove_segment *segment, cove_semaphore *semaphore, int
 }
 
 /* Where a permit is free and nobody ever owned one: as take_plain. */
-int cove_semaphore_wait(cove_segment *segment, cove_semaphore *semaphore, int64_t timeout_ns)
+COVEI_HOT int cove_semaphore_wait(cove_segment *segment, cove_semaphore *semaphore, int64_t timeout_ns)
 {
     if (covei_cached(segment)) {
         uint64_t offset = covei_offset(segment, semaphore);
@@ -311,7 +311,7 @@ int cove_semaphore_release(cove_segment *segment, cove_semaphore *semaphore)
     return covei_call_end(&call, result);
 }
 
-int cove_semaphore_post(cove_segment *segment, cove_semaphore *semaphore, uint32_t permits)
+COVEI_HOT int cove_semaphore_post(cove_segment *segment, cove_semaphore *semaphore, uint32_t permits)
 {
     int result = covei_call_light(&segment, semaphore, sizeof *semaphore);
     if (result < 0)

@@ -153,6 +153,8 @@ static inline void actors_never_look(void)
 
 /* What a death or an interrupt may take to be noticed, on a machine that does other things as well: 10 ms are promised, and
  * slices of sleep are as long as 250. */
+#define ACTORS_LONG_NS (1600 * UNIT_MS) /* a wait after which slices are long */
+
 static inline int64_t actors_soon(void)
 {
     return (int64_t)((double)(100 * UNIT_MS) * testing_scale());

@@ -220,7 +220,7 @@ static void test_barrier_death_after_a_long_wait_is_told_soon(void **state)
         parties[i] = party_of(i, 4, 1);
         actors[i] = waiting_party(true, parties[i], i + 1);
     }
-    actors_pass(2200 * UNIT_MS);
+    actors_pass(ACTORS_LONG_NS);
     int64_t died = unit_now();
     testing_kill(actors[1].pid);
     int64_t first = told_within(parties[0], died), third = told_within(parties[2], died);
@@ -268,7 +268,7 @@ static void complete_with_a_death(bool newcomer)
         parties[i] = party_of(i, 4, 1);
         actors[i] = waiting_party(true, parties[i], i + 1);
     }
-    actors_pass(2200 * UNIT_MS);
+    actors_pass(ACTORS_LONG_NS);
     int64_t died = unit_now();
     testing_reach(STEP + 1);
     int status = testing_wait(last.pid);

@@ -276,7 +276,7 @@ static void test_fair_stopped_first_is_passed_and_gets_it_later(void **state)
 static void test_fair_stopped_first_is_passed_after_a_long_wait(void **state)
 {
     (void)state;
-    int64_t took = pass_a_stopped_one(2500 * UNIT_MS);
+    int64_t took = pass_a_stopped_one(ACTORS_LONG_NS);
     print_message("passed after %.1f ms\n", (double)took / 1e6);
     assert_true(took >= PASS_NS * 9 / 10);
     assert_true(took < 250 * UNIT_MS + actors_soon());
@@ -376,7 +376,7 @@ static void test_fair_killed_before_it_wakes_the_next(void **state)
     testing_await(40);
     for (unsigned i = 0; i < 4; i++)
         actors[i] = waiter(scene, true, i, i + 1);
-    actors_pass(2500 * UNIT_MS); /* slices are long by now */
+    actors_pass(ACTORS_LONG_NS); /* slices are long by now */
     for (unsigned i = 0; i < 4; i++)
         UNTIL(actor_sleeps(&actors[i]), 5000);
     int64_t released = unit_now();

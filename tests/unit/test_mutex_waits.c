@@ -479,7 +479,7 @@ static void second_holder_dies(cove_mutex as)
         actors[i] = actor_start(true, segment, inherit, heir);
     }
     UNTIL_WAITING(segment, &board->lock, 4);
-    actors_pass(2200 * UNIT_MS); /* slices are long by now */
+    actors_pass(ACTORS_LONG_NS); /* slices are long by now */
     EXPECT(0, cove_mutex_unlock(segment, &board->lock));
     UNTIL(atomic_load(&heirs->holder) != 0, 5000);
     int dead = atomic_load(&heirs->holder) - 1;

@@ -482,7 +482,7 @@ static void test_semaphore_death_of_a_later_owner_is_noticed(void **state)
         actors[i] = actor_start(true, segment, take_one, takers[i]);
     }
     UNTIL_WAITING(segment, &board->permits, 4);
-    actors_pass(2200 * UNIT_MS); /* slices are long by now */
+    actors_pass(ACTORS_LONG_NS); /* slices are long by now */
     EXPECT(0, cove_semaphore_post(segment, &board->permits, 1));
     testing_await(TOOK);
     int dead = 0;
