@@ -115,7 +115,7 @@ void covei_outer_patch(const struct covei_entry *entry, uint64_t offset, const v
 
 /* The lock words of a lane, held to write or to read. */
 struct words {
-    uint64_t at[COVEI_LANE_LOCKS];
+    uint64_t at[2 * COVEI_LANE_LOCKS];
     uint32_t count;
 };
 
@@ -127,6 +127,8 @@ static void collect_words(struct words *words, const struct covei_lane_shm *shm,
         uint64_t held = atomic_load_explicit(&shm->held[i], memory_order_relaxed);
         if (held != 0 && COVEI_HELD_KIND(held) <= COVEI_HELD_SHARED)
             words->at[words->count++] = COVEI_HELD_OFFSET(held);
+        if (COVEI_HELD_KIND(held) == COVEI_HELD_SHARED) /* and what a writer sleeps on, beside it */
+            words->at[words->count++] = COVEI_HELD_OFFSET(held) + 8;
     }
 }
 

@@ -58,8 +58,8 @@ uint32_t covei_marks_count(const struct cove_segment *segment, uint64_t held, ui
                                          segment->max_lanes);
     for (uint32_t i = 0; i < lanes; i++) {
         const struct covei_lane_shm *shm = &segment->lanes[i];
-        /* relaxed: a lane that is being claimed has no mark yet that a fence of its owner's would have published. */
-        if (i == except || atomic_load_explicit(&segment->owners[i], memory_order_relaxed) == 0 ||
+        /* acquire: what a thread that has ended since read under its mark comes before. */
+        if (i == except || atomic_load_explicit(&segment->owners[i], memory_order_acquire) == 0 ||
             atomic_load_explicit(&shm->marks, memory_order_acquire) == 0)
             continue;
         uint32_t before = count;

@@ -50,6 +50,7 @@ struct doing {
     int (*initialise)(void *context);
     void *context;
     int taken; /* 0 or COVE_RECOVERED */
+    bool ours; /* this thread's transaction had the word already */
     bool forked; /* the function did, and this is the child: lane, word and transaction are its parent's */
 };
 
@@ -105,7 +106,10 @@ static int look(const struct doing *doing)
     uint64_t done = atomic_load_explicit(done_of(doing->once), memory_order_relaxed); /* the word is ours */
     if (done == 0)
         return 0;
-    give_back(doing, done == 1);
+    if (done == 1 && !doing->ours) /* for good (I1), whatever becomes of this thread's transaction */
+        covei_lock_drop(doing->lane, word_of(doing->once));
+    else
+        give_back(doing, done == 1);
     return done == 1
                ? 1
                : covei_error(COVE_ECORRUPT,
@@ -116,7 +120,7 @@ static int look(const struct doing *doing)
 
 /* The word: 0, COVE_RECOVERED or an error. This thread may have it already: marked, since its transaction did it or
  * failed to; or while it runs `initialise`. */
-static int take(const struct doing *doing, int64_t timeout_ns)
+static int take(struct doing *doing, int64_t timeout_ns)
 {
     struct covei_lane *lane = doing->lane;
     uint64_t word = atomic_load_explicit(word_of(doing->once),
@@ -127,6 +131,7 @@ static int take(const struct doing *doing, int64_t timeout_ns)
     if (place < COVEI_LANE_LOCKS && lane->marked >> place & 1) {
         lane->marked &= ~(UINT32_C(1) << place);
         lane->before &= ~(UINT32_C(1) << place);
+        doing->ours = true;
         return 0;
     }
     return covei_error(-EDEADLK,
@@ -137,6 +142,8 @@ static int take(const struct doing *doing, int64_t timeout_ns)
 static int call_once(struct doing *doing, int64_t timeout_ns)
 {
     struct covei_lane *lane = doing->lane;
+    if (is_done(doing->once)) /* where the thread is not known to be in the segment, and in durable ones */
+        return 0;
     doing->taken = take(doing, timeout_ns);
     if (doing->taken < 0)
         return doing->taken;

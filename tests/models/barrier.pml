@@ -111,8 +111,8 @@ bury:
 #endif
         if
         :: resets -> goto reset
-        :: mark[id] != 0 -> goto await
-        :: else
+        :: !resets && mark[id] != 0 -> goto await
+        :: !resets && mark[id] == 0
         fi;
         seen = AWAITED;
         d_step { mark[id] = seen; seen = 0 };

@@ -3,7 +3,7 @@
  *
  * The model says what each call returns, what is in the segment then, and what is really held. Another thread asks for
  * that after each step, by COVE_NOWAIT: a lock may well be held whose owner says that he has none, as he gave it back
- * in a transaction that is not over. The model is written from what the headers promise, not from the library.
+ * in a transaction that is not over.
  * One of the two threads runs at a time, and no call waits: the same seed is the same run. A difference is told with
  * the seed, the step and the last operations. $COVE_MODEL_SEED adds one long run, for a soak. */
 /* ctest: threads timeout=60 */
@@ -12,7 +12,6 @@
 #include <cove/once.h>
 #include <cove/rwlock.h>
 #include <cove/semaphore.h>
-#include <stdarg.h>
 
 #define SEEDS 8u
 #define STEPS 4000u
@@ -34,8 +33,7 @@ enum { MUTEX = 0, WRITE = MUTEXES, ONCE = WRITE + RWLOCKS, LOCKS = ONCE + ONCES 
 #define NUMBERS 8u
 #define NESTED 3u
 #define INSIDE 6u /* fewer operations than this in a function that cove_once_call calls */
-#define STORY 40u
-#define STORY_BYTES 64u
+#define STORY 40u /* the last operations, told with a difference */
 
 struct world {
     cove_mutex mutexes[MUTEXES];
@@ -74,10 +72,10 @@ struct model {
     bool saved; /* something in this transaction: what is given back is kept from then on */
 };
 
-/* What another thread is told: a result, or how many permits there are. */
-struct answers {
-    int locks[LOCKS], to_read[RWLOCKS];
-    int64_t permits;
+struct event {
+    const char *what;
+    unsigned index;
+    int result;
 };
 
 struct run {
@@ -86,10 +84,11 @@ struct run {
     struct model model;
     uint64_t seed, random;
     unsigned step;
-    char story[STORY][STORY_BYTES];
+    struct event story[STORY]; /* a ring */
     unsigned story_count;
     pthread_barrier_t turn; /* the asking thread's begins, and ends */
-    struct answers answers;
+    int to_lock[LOCKS], to_read[RWLOCKS]; /* what it was told */
+    int64_t permits_left;
     bool over;
 };
 
@@ -150,44 +149,29 @@ static void model_lets_go(struct model *model)
 
 /* ---- telling */
 
-_Noreturn static void tell_difference(const struct run *run, const char *what, int64_t expected, int64_t got)
-{
-    const struct model *model = &run->model;
-    print_error("seed %" PRIu64 ", step %u: %s: %" PRId64 " (%s), not %" PRId64 " (%s)\n", run->seed, run->step, what,
-                got, cove_errname((int)got), expected, cove_errname((int)expected));
-    print_error("depth %u, in %u functions, %s saved; the last operations:\n", model->depth, model->functions,
-                model->saved ? "something" : "nothing");
-    for (unsigned i = run->story_count > STORY ? run->story_count - STORY : 0; i < run->story_count; i++)
-        print_error("    %s\n", run->story[i % STORY]);
-    fail_msg("seed %" PRIu64 ": not as the model has it", run->seed);
-    abort();
-}
-
-/* A call of the thread's own: into the story, whatever it returned. */
-__attribute__((format(printf, 4, 5))) static void expect(struct run *run, int expected, int got, const char *format,
-                                                         ...)
-{
-    char what[STORY_BYTES / 2];
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(what, sizeof what, format, arguments);
-    va_end(arguments);
-    (void)snprintf(run->story[run->story_count++ % STORY], STORY_BYTES, "%s = %d", what, got);
-    if (got != expected) {
-        if (got < 0)
-            print_error("%s\n", cove_last_error());
-        tell_difference(run, what, expected, got);
-    }
-}
-
-/* What was found afterwards. */
 static void compare(const struct run *run, const char *what, unsigned index, int64_t expected, int64_t got)
 {
     if (got == expected)
         return;
-    char text[STORY_BYTES];
-    (void)snprintf(text, sizeof text, "%s %u", what, index);
-    tell_difference(run, text, expected, got);
+    const struct model *model = &run->model;
+    print_error("seed %" PRIu64 ", step %u: %s %u: %" PRId64 " (%s), not %" PRId64 " (%s)\n", run->seed, run->step,
+                what, index, got, cove_errname((int)got), expected, cove_errname((int)expected));
+    print_error("depth %u, in %u functions, %s saved; the last operations:\n", model->depth, model->functions,
+                model->saved ? "something" : "nothing");
+    for (unsigned i = run->story_count > STORY ? run->story_count - STORY : 0; i < run->story_count; i++) {
+        const struct event *event = &run->story[i % STORY];
+        print_error("    %s %u = %d\n", event->what, event->index, event->result);
+    }
+    fail_msg("seed %" PRIu64 ": not as the model has it", run->seed);
+}
+
+/* A call of the thread's own: into the story, whatever it returned. */
+static void expect(struct run *run, const char *what, unsigned index, int expected, int got)
+{
+    run->story[run->story_count++ % STORY] = (struct event){what, index, got};
+    if (got < 0 && got != expected)
+        print_error("%s\n", cove_last_error());
+    compare(run, what, index, expected, got);
 }
 
 /* ---- asking */
@@ -202,23 +186,23 @@ static void ask_all(struct run *run)
 {
     cove_segment *segment = run->segment;
     struct world *world = run->world;
-    int *locks = run->answers.locks, *to_read = run->answers.to_read;
+    int *to_lock = run->to_lock, *to_read = run->to_read;
     for (unsigned i = 0; i < MUTEXES; i++) {
-        locks[MUTEX + i] = cove_mutex_lock(segment, &world->mutexes[i], COVE_NOWAIT);
-        if (locks[MUTEX + i] >= 0)
+        to_lock[MUTEX + i] = cove_mutex_lock(segment, &world->mutexes[i], COVE_NOWAIT);
+        if (to_lock[MUTEX + i] >= 0)
             EXPECT(0, cove_mutex_unlock(segment, &world->mutexes[i]));
     }
     for (unsigned i = 0; i < RWLOCKS; i++) {
-        locks[WRITE + i] = cove_rwlock_lock(segment, &world->rwlocks[i], COVE_NOWAIT);
-        if (locks[WRITE + i] >= 0)
+        to_lock[WRITE + i] = cove_rwlock_lock(segment, &world->rwlocks[i], COVE_NOWAIT);
+        if (to_lock[WRITE + i] >= 0)
             EXPECT(0, cove_rwlock_unlock(segment, &world->rwlocks[i]));
         to_read[i] = cove_rwlock_lock_shared(segment, &world->rwlocks[i], COVE_NOWAIT);
         if (to_read[i] >= 0)
             EXPECT(0, cove_rwlock_unlock(segment, &world->rwlocks[i]));
     }
     for (unsigned i = 0; i < ONCES; i++)
-        locks[ONCE + i] = cove_once_call(segment, &world->onces[i], refuse, NULL, COVE_NOWAIT);
-    run->answers.permits = cove_semaphore_value(segment, &world->permits);
+        to_lock[ONCE + i] = cove_once_call(segment, &world->onces[i], refuse, NULL, COVE_NOWAIT);
+    run->permits_left = cove_semaphore_value(segment, &world->permits);
 }
 
 static void *asking_thread(void *argument)
@@ -239,163 +223,128 @@ static void compare_all(struct run *run)
     (void)pthread_barrier_wait(&run->turn);
     const struct model *model = &run->model;
     const struct lock_model *locks = model->locks;
-    const struct answers *answers = &run->answers;
     for (unsigned i = 0; i < MUTEXES; i++)
-        compare(run, "another thread locks mutex", i, locks[MUTEX + i].taken ? -EBUSY : 0, answers->locks[MUTEX + i]);
+        compare(run, "another thread locks mutex", i, locks[MUTEX + i].taken ? -EBUSY : 0, run->to_lock[MUTEX + i]);
     for (unsigned i = 0; i < RWLOCKS; i++) {
         bool written = locks[WRITE + i].taken, read = holds_to_read(model, i) || model->reads[i].kept > 0;
-        compare(run, "another thread writes under rwlock", i, written || read ? -EBUSY : 0, answers->locks[WRITE + i]);
-        compare(run, "another thread reads under rwlock", i, written ? -EBUSY : 0, answers->to_read[i]);
+        compare(run, "another thread writes under rwlock", i, written || read ? -EBUSY : 0, run->to_lock[WRITE + i]);
+        compare(run, "another thread reads under rwlock", i, written ? -EBUSY : 0, run->to_read[i]);
     }
     for (unsigned i = 0; i < ONCES; i++) {
         int free = model->now.done[i] ? 0 : -ECANCELED;
-        compare(run, "another thread calls once", i, locks[ONCE + i].taken ? -EBUSY : free, answers->locks[ONCE + i]);
+        compare(run, "another thread calls once", i, locks[ONCE + i].taken ? -EBUSY : free, run->to_lock[ONCE + i]);
         compare(run, "done of once", i, model->now.done[i], (int64_t)run->world->onces[i].done);
     }
     for (unsigned i = 0; i < NUMBERS; i++)
         compare(run, "number", i, (int64_t)model->now.numbers[i], (int64_t)run->world->numbers[i]);
-    compare(run, "permits left of semaphore", 0, PERMITS - model->permits, answers->permits);
+    compare(run, "permits left of semaphore", 0, PERMITS - model->permits, run->permits_left);
 }
 
 /* ---- operations: locks */
 
-static void lock_mutex(struct run *run)
+static void lock_mutex(struct run *run, unsigned i)
 {
-    unsigned i = random_below(run, MUTEXES);
     struct lock_model *lock = &run->model.locks[MUTEX + i];
-    expect(run, lock->held ? -EDEADLK : 0, cove_mutex_lock(run->segment, &run->world->mutexes[i], COVE_NOWAIT),
-           "lock mutex %u", i);
+    expect(run, "lock mutex", i, lock->held ? -EDEADLK : 0,
+           cove_mutex_lock(run->segment, &run->world->mutexes[i], COVE_NOWAIT));
     if (!lock->held)
         model_took(lock);
 }
 
-static void unlock_mutex_at(struct run *run, unsigned i)
+static void unlock_mutex(struct run *run, unsigned i)
 {
     struct lock_model *lock = &run->model.locks[MUTEX + i];
-    expect(run, lock->held ? 0 : -EPERM, cove_mutex_unlock(run->segment, &run->world->mutexes[i]), "unlock mutex %u",
-           i);
+    expect(run, "unlock mutex", i, lock->held ? 0 : -EPERM, cove_mutex_unlock(run->segment, &run->world->mutexes[i]));
     if (lock->held)
         model_gave_back(&run->model, lock);
 }
 
-static void unlock_mutex(struct run *run)
+static void lock_to_write(struct run *run, unsigned i)
 {
-    unlock_mutex_at(run, random_below(run, MUTEXES));
-}
-
-static void lock_to_write(struct run *run)
-{
-    unsigned i = random_below(run, RWLOCKS);
     struct lock_model *lock = &run->model.locks[WRITE + i];
     bool holds = lock->held || holds_to_read(&run->model, i);
-    expect(run, holds ? -EDEADLK : 0, cove_rwlock_lock(run->segment, &run->world->rwlocks[i], COVE_NOWAIT),
-           "lock rwlock %u to write", i);
+    expect(run, "write-lock rwlock", i, holds ? -EDEADLK : 0,
+           cove_rwlock_lock(run->segment, &run->world->rwlocks[i], COVE_NOWAIT));
     if (!holds)
         model_took(lock);
 }
 
-static void lock_to_read(struct run *run)
+static void lock_to_read(struct run *run, unsigned i)
 {
-    unsigned i = random_below(run, RWLOCKS);
     const struct lock_model *lock = &run->model.locks[WRITE + i];
     struct reads_model *reads = &run->model.reads[i];
-    if (reads->now + reads->before + reads->kept >= READS_DEEP && reads->kept == 0)
+    if (reads->now + reads->before >= READS_DEEP && reads->kept == 0)
         return;
-    expect(run, lock->held ? -EDEADLK : 0, cove_rwlock_lock_shared(run->segment, &run->world->rwlocks[i], COVE_NOWAIT),
-           "lock rwlock %u to read", i);
-    if (lock->held)
-        return;
-    reads->now++;
-    if (reads->kept > 0) /* one that was given back is simply taken up again */
-        reads->kept--;
+    expect(run, "read-lock rwlock", i, lock->held ? -EDEADLK : 0,
+           cove_rwlock_lock_shared(run->segment, &run->world->rwlocks[i], COVE_NOWAIT));
+    if (!lock->held) {
+        reads->now++;
+        reads->kept -= reads->kept > 0; /* one that was given back is simply taken up again */
+    }
 }
 
-static void unlock_rwlock_at(struct run *run, unsigned i)
+static void unlock_rwlock(struct run *run, unsigned i)
 {
     struct lock_model *lock = &run->model.locks[WRITE + i];
     struct reads_model *reads = &run->model.reads[i];
     bool holds = lock->held || holds_to_read(&run->model, i);
-    expect(run, holds ? 0 : -EPERM, cove_rwlock_unlock(run->segment, &run->world->rwlocks[i]), "unlock rwlock %u", i);
-    if (!holds)
-        return;
+    expect(run, "unlock rwlock", i, holds ? 0 : -EPERM, cove_rwlock_unlock(run->segment, &run->world->rwlocks[i]));
     if (lock->held)
         model_gave_back(&run->model, lock);
-    else {
+    else if (holds) {
         --*(reads->now > 0 ? &reads->now : &reads->before);
         reads->kept += run->model.saved;
     }
 }
 
-static void unlock_rwlock(struct run *run)
-{
-    unlock_rwlock_at(run, random_below(run, RWLOCKS));
-}
-
-static void acquire_permit(struct run *run)
+/* (Transactions do not matter to them.) */
+static void use_permit(struct run *run, unsigned acquire)
 {
     unsigned *permits = &run->model.permits;
-    expect(run, *permits < PERMITS ? 0 : -EBUSY,
-           cove_semaphore_acquire(run->segment, &run->world->permits, COVE_NOWAIT), "acquire");
-    if (*permits < PERMITS)
-        ++*permits;
-}
-
-static void release_permit(struct run *run)
-{
-    unsigned *permits = &run->model.permits;
-    expect(run, *permits > 0 ? 0 : -EPERM, cove_semaphore_release(run->segment, &run->world->permits), "release");
-    if (*permits > 0)
-        --*permits;
+    cove_semaphore *semaphore = &run->world->permits;
+    bool good = acquire ? *permits < PERMITS : *permits > 0;
+    if (acquire)
+        expect(run, "acquire one more than", *permits, good ? 0 : -EBUSY,
+               cove_semaphore_acquire(run->segment, semaphore, COVE_NOWAIT));
+    else
+        expect(run, "release one of", *permits, good ? 0 : -EPERM, cove_semaphore_release(run->segment, semaphore));
+    if (good)
+        *permits += acquire ? 1u : -1u;
 }
 
 /* ---- operations: transactions */
 
-static void begin(struct run *run)
+static void begin(struct run *run, unsigned unused)
 {
+    (void)unused;
     struct model *model = &run->model;
     if (model->depth == NESTED || model->functions > 0) /* what a function begins it must end; these end nothing */
         return;
-    expect(run, 0, cove_begin(run->segment), "begin");
+    expect(run, "begin at depth", model->depth, 0, cove_begin(run->segment));
     model_begins(model);
 }
 
-static void save(struct run *run)
+static void save(struct run *run, unsigned i)
 {
-    unsigned i = random_below(run, NUMBERS);
     uint64_t *number = &run->world->numbers[i];
     bool inside = run->model.depth > 0;
-    expect(run, inside ? 0 : -EINVAL, cove_save(run->segment, number, sizeof *number), "save number %u", i);
+    expect(run, "save number", i, inside ? 0 : -EINVAL, cove_save(run->segment, number, sizeof *number));
     if (!inside)
         return;
     run->model.saved = true;
     *number = run->model.now.numbers[i] = random_below(run, 1000);
 }
 
-/* What cove_commit and cove_abort return, where there is a reason to refuse. */
-static int refused(const struct model *model)
-{
-    if (model->functions > 0)
-        return -EBUSY;
-    return model->depth > 0 ? 0 : -EINVAL;
-}
-
-static void commit(struct run *run)
+static void end(struct run *run, unsigned commits)
 {
     struct model *model = &run->model;
-    int expected = refused(model);
-    expect(run, expected, cove_commit(run->segment), "commit at depth %u", model->depth);
-    if (expected == 0 && --model->depth == 0)
-        model_ends(model);
-}
-
-static void undo(struct run *run)
-{
-    struct model *model = &run->model;
-    int expected = refused(model);
-    expect(run, expected, cove_abort(run->segment), "abort at depth %u", model->depth);
-    if (expected < 0)
+    int expected = model->functions > 0 ? -EBUSY : model->depth > 0 ? 0 : -EINVAL;
+    expect(run, commits ? "commit at depth" : "abort at depth", model->depth, expected,
+           commits ? cove_commit(run->segment) : cove_abort(run->segment));
+    if (expected < 0 || (commits && --model->depth > 0))
         return;
-    model->now = model->at_begin;
+    if (!commits)
+        model->now = model->at_begin;
     model_ends(model);
 }
 
@@ -425,9 +374,9 @@ static void do_once(struct run *run, unsigned i)
     model_begins(model);
     model_took(&model->locks[ONCE + i]);
     model->functions++;
-    expect(run, 0, 0, "once %u, to %s,", i, function.fails ? "fail" : "succeed");
+    expect(run, function.fails ? "once, to fail:" : "once, to succeed:", i, 0, 0);
     int result = cove_once_call(run->segment, &run->world->onces[i], initialise, &function, COVE_NOWAIT);
-    expect(run, function.fails ? -EIO : COVE_CREATED, result, "once %u", i);
+    expect(run, "once", i, function.fails ? -EIO : COVE_CREATED, result);
     model->functions--;
     model->depth--;
     if (function.fails) {
@@ -444,45 +393,52 @@ static void do_once(struct run *run, unsigned i)
         model_lets_go(model);
 }
 
-static void call_once(struct run *run)
+static void call_once(struct run *run, unsigned i)
 {
-    unsigned i = random_below(run, ONCES);
     struct model *model = &run->model;
     cove_once *once = &run->world->onces[i];
-    if (model->locks[ONCE + i].held)
-        expect(run, -EDEADLK, cove_once_call(run->segment, once, refuse, NULL, COVE_NOWAIT), "once %u in itself", i);
-    else if (model->now.done[i])
-        expect(run, 0, cove_once_call(run->segment, once, refuse, NULL, COVE_NOWAIT), "once %u, done", i);
+    bool runs = model->locks[ONCE + i].held;
+    if (runs || model->now.done[i])
+        expect(run, runs ? "once that runs" : "once that is done", i, runs ? -EDEADLK : 0,
+               cove_once_call(run->segment, once, refuse, NULL, COVE_NOWAIT));
     else
         do_once(run, i);
-    if (model->depth == 0 &&
-        model->now.done[i]) { /* as if it had been made anew: there is more to see in undone ones */
-        *once = (cove_once){0};
-        model->now.done[i] = false;
-    }
+}
+
+/* As if it had been made anew: so that there always is something to do. */
+static void forget_once(struct run *run, unsigned i)
+{
+    if (run->model.depth > 0 || !run->model.now.done[i])
+        return;
+    expect(run, "forget once", i, 0, 0);
+    run->world->onces[i] = (cove_once){0};
+    run->model.now.done[i] = false;
 }
 
 /* ---- runs */
 
 static void operate(struct run *run)
 {
-    static void (*const operations[])(struct run *) = {
-        lock_mutex, unlock_mutex, lock_to_write, lock_to_read, unlock_rwlock,  unlock_rwlock, begin,
-        lock_mutex, unlock_mutex, lock_to_write, lock_to_read, acquire_permit, call_once,     commit,
-        lock_mutex, unlock_mutex, unlock_rwlock, lock_to_read, release_permit, save,          undo,
+    static const struct {
+        void (*operation)(struct run *run, unsigned index);
+        unsigned choices;
+    } table[] = {
+        {lock_mutex, MUTEXES},
+        {unlock_mutex, MUTEXES},
+        {lock_to_write, RWLOCKS},
+        {lock_to_read, RWLOCKS},
+        {unlock_rwlock, RWLOCKS}, /* twice, as there are two ways to lock it */
+        {unlock_rwlock, RWLOCKS},
+        {use_permit, 2},
+        {begin, 1},
+        {save, NUMBERS},
+        {end, 2},
+        {call_once, ONCES},
+        {forget_once, ONCES},
     };
-    operations[random_below(run, sizeof operations / sizeof operations[0])](run);
+    unsigned row = random_below(run, sizeof table / sizeof table[0]);
+    table[row].operation(run, random_below(run, table[row].choices));
     compare_all(run);
-}
-
-static void open_world(struct run *run, const char *name)
-{
-    run->segment = unit_open(name);
-    run->world = unit_object(run->segment, "world", sizeof(struct world));
-    for (unsigned i = 0; i < FAIR; i++)
-        run->world->mutexes[i] = (cove_mutex)COVE_MUTEX_FAIR;
-    EXPECT(0, cove_semaphore_post(run->segment, &run->world->permits, PERMITS));
-    assert_int_equal(pthread_barrier_init(&run->turn, NULL, 2), 0);
 }
 
 /* Give back what is held still, and see that others find all of it free. */
@@ -490,15 +446,15 @@ static void give_all_back(struct run *run)
 {
     struct model *model = &run->model;
     if (model->depth > 0)
-        undo(run);
+        end(run, 0);
     for (unsigned i = 0; i < MUTEXES; i++)
         if (model->locks[MUTEX + i].held)
-            unlock_mutex_at(run, i);
+            unlock_mutex(run, i);
     for (unsigned i = 0; i < RWLOCKS; i++)
         while (model->locks[WRITE + i].held || holds_to_read(model, i))
-            unlock_rwlock_at(run, i);
+            unlock_rwlock(run, i);
     while (model->permits > 0)
-        release_permit(run);
+        use_permit(run, 0);
     compare_all(run);
 }
 
@@ -506,7 +462,12 @@ static void run_seed(const char *name, uint64_t seed, unsigned steps)
 {
     /* An odd factor: no seed but the last makes a 0, from which the generator would not come away. */
     struct run run = {.seed = seed, .random = (seed + 1) * UINT64_C(0x9e3779b97f4a7c15)};
-    open_world(&run, name);
+    run.segment = unit_open(name);
+    run.world = unit_object(run.segment, "world", sizeof(struct world));
+    for (unsigned i = 0; i < FAIR; i++)
+        run.world->mutexes[i] = (cove_mutex)COVE_MUTEX_FAIR;
+    EXPECT(0, cove_semaphore_post(run.segment, &run.world->permits, PERMITS));
+    assert_int_equal(pthread_barrier_init(&run.turn, NULL, 2), 0);
     pthread_t asking = unit_thread(asking_thread, &run);
     for (run.step = 0; run.step < steps; run.step++)
         operate(&run);
