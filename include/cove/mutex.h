@@ -6,7 +6,8 @@
  * A holder that is merely stopped keeps it: timeouts are for that, and cove_last_error() then names the holder and for
  * how long at least it has held it.
  * Deadlock: where a wait has lasted a tenth of a second the chain of owners and waits is followed, and a cycle that
- * stands is told to the last who entered it: -EDEADLK, with the members of the cycle in cove_last_error(). */
+ * stands is told to the last who entered it: -EDEADLK, with the members of the cycle in cove_last_error(). Mutexes,
+ * rwlocks and onces of one segment are followed; a cycle through a permit, or through two segments, is not seen. */
 #ifndef COVE_MUTEX_H
 #define COVE_MUTEX_H
 

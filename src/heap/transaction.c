@@ -161,8 +161,9 @@ static uint32_t kept_locks(const struct covei_lane *lane)
 static bool holds_within(const struct covei_lane *lane, uint64_t offset, uint64_t size_bytes)
 {
     for (uint32_t place = 0; place < lane->places; place++) {
-        uint64_t word = COVEI_HELD_OFFSET(atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed));
-        if (word + 8 > offset && word < offset + size_bytes)
+        uint64_t held = atomic_load_explicit(&lane->shm->held[place], memory_order_relaxed);
+        uint64_t word = COVEI_HELD_OFFSET(held), bytes = COVEI_HELD_KIND(held) == COVEI_HELD_SHARED ? 16 : 8;
+        if (word + bytes > offset && word < offset + size_bytes)
             return true;
     }
     return false;

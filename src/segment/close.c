@@ -64,7 +64,10 @@ static bool is_busy(const struct cove_segment *segment)
         if (atomic_load_explicit(&segment->owners[i], memory_order_relaxed) != segment->row + 1)
             continue; /* relaxed: our own lanes; a thread that takes one now races with the close */
         const struct covei_lane_shm *shm = &segment->lanes[i];
-        if (atomic_load_explicit(&shm->tails, memory_order_relaxed) != 0 || covei_lane_holds_lock(shm))
+        uint64_t tails = atomic_load_explicit(&shm->tails, memory_order_relaxed);
+        uint32_t phase = COVEI_TAILS_PHASE(tails);
+        /* One that is over, and could not be settled, is left to recovery. */
+        if ((tails != 0 && phase != COVEI_PHASE_UNDONE && phase != COVEI_PHASE_COMMITTED) || covei_lane_holds_lock(shm))
             return true;
     }
     struct covei_lane *lane = covei_thread.lanes;
