@@ -29,9 +29,11 @@
 #include <unistd.h>
 
 enum { CPUS = 2, PROCESSES_MAX = 8, QUIT = UINT32_MAX, MIN_ROUNDS = 2, SELDOM = 3 };
-/* Two processes pass a lock a million times a second; eight on two CPUs are given 3 ms each, in turn. */
+/* Two processes pass a lock a million times a second. Eight on two CPUs are given some 3 ms each, in turn: a block must
+ * be many such turns long, or fairness would be about the scheduler. */
 #define BLOCK_NS_FEW 20000000u
-#define BLOCK_NS_MANY 100000000u
+#define BLOCK_NS_MANY_LEAST 50000000u
+#define BLOCK_NS_MANY_PER_SECOND 30000000u /* for each second that the row takes: 300 ms in a full run */
 
 struct part {
     _Alignas(128) uint64_t count, changes, handovers, wrong;
@@ -219,13 +221,20 @@ static void check_sum(struct entrant *one, size_t index)
                  (unsigned long long)one->total, (unsigned long long)sum);
 }
 
-static void run_block(struct crowd *crowd, size_t index)
+static uint64_t block_length(const struct crowd *crowd, const struct settings *settings)
+{
+    uint64_t many = (uint64_t)(settings->row_seconds * BLOCK_NS_MANY_PER_SECOND);
+
+    return crowd->processes <= CPUS ? BLOCK_NS_FEW : many < BLOCK_NS_MANY_LEAST ? BLOCK_NS_MANY_LEAST : many;
+}
+
+static void run_block(struct crowd *crowd, size_t index, uint64_t block_ns)
 {
     struct entrant *one = &crowd->entrants[index];
     uint64_t count = 0, least = UINT64_MAX, most = 0, handovers = 0, wrong = 0;
     bool disturbed = false, crowded = crowd->processes > CPUS;
 
-    command_all((uint32_t)index, crowded ? BLOCK_NS_MANY : BLOCK_NS_FEW);
+    command_all((uint32_t)index, block_ns);
     await_all(crowd);
     for (unsigned i = 0; i < crowd->processes; i++) {
         const struct part *part = &page->parts[i];
@@ -249,14 +258,14 @@ static void run_block(struct crowd *crowd, size_t index)
     series_add(&blocks->handovers, (double)handovers / seconds / unit);
 }
 
-static void take_turns(struct crowd *crowd, double seconds)
+static void take_turns(struct crowd *crowd, double seconds, uint64_t block_ns)
 {
     uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
 
     for (unsigned round = 0; round < MIN_ROUNDS || now_ns() < end; round++)
         for (size_t i = 0; i < crowd->count; i++)
             if (!crowd->entrants[i].missing && (round % SELDOM == 0 || !crowd->entrants[i].seldom))
-                run_block(crowd, i);
+                run_block(crowd, i, block_ns);
 }
 
 static void add_figure(const struct crowd *crowd, struct entrant *one, unsigned *never_alone, struct report *report)
@@ -297,8 +306,9 @@ void crowd_run(struct crowd *crowd, const struct settings *settings, struct repo
             be_one_of(crowd, i, cpu[i % CPUS]);
     enter_all(crowd);
     await_all(crowd);
-    take_turns(crowd, settings->row_seconds * crowd->share);
+    take_turns(crowd, settings->row_seconds * crowd->share, block_length(crowd, settings));
     command_all(QUIT, 0);
+    report_note(report, "blocks of %.0f ms", (double)block_length(crowd, settings) / 1e6);
     if (reap_all() != 0)
         fail_row("a process of the crowd failed");
     leave_all(crowd);

@@ -2,8 +2,8 @@
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
 #include "lock.h"
 
-#define NO_BOOST "libboost-dev and a C++ compiler"
-#define NO_QT "qtbase5-dev and a C++ compiler"
+#define NO_BOOST "needs libboost-dev and a C++ compiler"
+#define NO_QT "needs qtbase5-dev and a C++ compiler"
 
 #ifndef BENCH_BOOST
 const struct lock_way way_boost_mutex = {.name = "boost mutex", .missing = NO_BOOST};

@@ -178,7 +178,7 @@ class Remove(Trial):
         reader = self.start("read", "robot/a")
         self.wait_for_members("robot", 1)
         self.expect(self.cove("rm", "robot"), FAILED, "force")
-        self.expect(self.cove("rm", "--force", "robot/a"), FAILED, "close it there")
+        self.expect(self.cove("rm", "--force", "robot/a"), FAILED, "have it let go there")
         self.assertIsNone(reader.poll())
         self.expect(self.cove("rm", "--force", "robot"), DONE)
         self.assertEqual(os.listdir(self.directory), [])

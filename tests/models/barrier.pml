@@ -1,19 +1,20 @@
 /* barrier.pml - a place where a number of threads wait for each other, round after round.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * What: three lanes are the parties of a barrier and wait at it, for ever; who is told that it is broken resets it and
- * begins again. CRASHES of them are killed, each at any step, also while they reset it or recover somebody; the lane
- * of a dead one is claimed by a new thread, which becomes a party.
+ * What: three lanes are the parties of a barrier and wait at it, for ever; who is told that it is broken resets it
+ * and begins again. CRASHES of them are killed, each at any step, also while they reset it or recover somebody; the
+ * lane of a dead one is claimed by a new thread, which becomes a party.
  * Of: src/sync/barrier.c (cove_barrier_wait, join, arrive, tell_broken, wait_for_round, cove_barrier_reset,
  * covei_barrier_mark_gone), marks.c (covei_marks_bury), src/segment/recovery.c (free_one_mark).
  *
- * Left out: cove_barrier_leave, COVE_NOWAIT; a copy of a durable segment (has_ghosts). NO_SLICES, POLLS, RESTS as in
- * mutex.pml. TIMEOUTS: waiters give up, and withdraw.
+ * Left out: cove_barrier_leave, COVE_NOWAIT; a copy of a durable segment (has_ghosts). NO_SLICES, POLLS, RESTS as
+ * in mutex.pml. TIMEOUTS: waiters give up, and withdraw.
  * Memory: sequentially consistent: the word is changed by CAS alone; a mark is followed by a fence in `join`.
  *
- * Properties. A round is completed by three parties, each of which arrived in it once, and none of which was to be told
- * of a death. Who waited for a round and is told that it was completed was one of them. A lane that is claimed anew
- * has no mark. Without a crash nobody is left asleep. With one, each process being fair, rounds are completed for ever.
+ * Properties. A round is completed by three parties, each of which arrived in it once, and none of which was to be
+ * told of a death. Who waited for a round and is told that it was completed was one of them. A lane that is claimed
+ * anew has no mark. Without a crash nobody is left asleep. With one, each process being fair, rounds are completed
+ * for ever.
  *
  * Bounds: 3 parties. */
 #ifndef CRASHES
@@ -50,9 +51,19 @@ byte untold; /* parties that lived when it was broken, and have not been told */
 #define AWAITED (epoch + broken) /* of those who need not be told */
 #define TO_BURY(lane) (!IN(alive, lane) && mark[lane] != 0 && recoverer[lane] == NOBODY)
 #ifdef TELLS_ONCE
-#define SAME_EPOCH && false
+#define COUNT_UP skip
 #else
-#define SAME_EPOCH
+#define COUNT_UP epoch++
+#endif
+#ifdef NEVER_BREAKS
+#define BREAKS 0
+#else
+#define BREAKS 1
+#endif
+#ifdef KEEPS_EPOCH
+#define NEXT_EPOCH skip
+#else
+#define NEXT_EPOCH epoch++
 #endif
 
 inline tell_broken()
@@ -132,7 +143,9 @@ bury:
             fi;
             atomic {
                 if
-                :: broken && epoch == seen -> epoch++; broken = 0; arrived = 0; came = 0; seen = 0; ADD(parties, id); break
+                :: broken && epoch == seen ->
+                    epoch++; broken = 0; arrived = 0; came = 0; seen = 0; ADD(parties, id);
+                    break
                 :: else -> seen = 0
                 fi
             }
@@ -174,7 +187,11 @@ await: /* wait_for_round */
 #endif
 #ifdef TIMEOUTS
         if
-        :: atomic { round == mine && !broken && epoch == mark[id] -> arrived--; REMOVE(came, id); mine = 0; goto wait }
+        :: atomic { /* withdraw */
+                round == mine && !broken && epoch == mark[id] ->
+                arrived--; REMOVE(came, id); mine = 0;
+                goto wait
+            }
         :: true
         fi;
 #endif
@@ -201,7 +218,7 @@ told: /* cove_barrier_reset */
 reset:
         atomic {
             if
-            :: broken -> epoch++; broken = 0; arrived = 0; came = 0; waiters = 0; asleep = 0
+            :: broken -> NEXT_EPOCH; broken = 0; arrived = 0; came = 0; waiters = 0; asleep = 0
             :: else
             fi;
             seen = epoch
@@ -223,8 +240,8 @@ recover: /* free_one_mark, covei_barrier_mark_gone */
 #endif
         d_step {
             if
-            :: !broken -> broken = 1; waiters = 0; asleep = 0; untold = alive & parties
-            :: broken SAME_EPOCH && seen == epoch + 1 -> epoch++; asleep = 0; untold = alive & parties
+            :: !broken -> broken = BREAKS; waiters = 0; asleep = 0; untold = alive & parties
+            :: broken && seen == epoch + 1 -> COUNT_UP; asleep = 0; untold = alive & parties
             :: else
             fi;
             seen = 0

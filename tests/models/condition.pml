@@ -1,20 +1,20 @@
 /* condition.pml - wait, with a mutex given back meanwhile, until something may have changed.
  * SPDX-License-Identifier: Apache-2.0 OR MIT
  *
- * What: lanes 1 and 2 take things out of a store, for ever, and wait for the condition where it is empty; lanes 3 and 4
- * put THINGS things into it together, each under the mutex, and signal (or broadcast) after that, without the mutex.
- * CRASHES of those that take are killed while they do not have the mutex, each at any step.
+ * What: lanes 1 and 2 take things out of a store, for ever, and wait for the condition where it is empty; lanes 3
+ * and 4 put THINGS things into it together, each under the mutex, and signal (or broadcast) after that, without the
+ * mutex. CRASHES of those that take are killed while they do not have the mutex, each at any step.
  * Of: src/sync/condition.c (cove_condition_wait, come, leave, come_back, cove_condition_signal,
  * cove_condition_broadcast, release_all), news.c (covei_news_wait).
  *
- * Left out: transactions; the mutex, but that one has it (mutex.pml). The kernel wakes in the order in which they fell
- * asleep (ANY_ORDER: in any, as it may where they have priorities). NO_SLICES as in mutex.pml; otherwise a slice ends
- * at any moment. The sequence is kept as the set of lanes whose own is the present one.
+ * Left out: transactions; the mutex, but that one has it (mutex.pml). The kernel wakes in the order in which they
+ * fell asleep (ANY_ORDER: in any, as it may where they have priorities). NO_SLICES as in mutex.pml; otherwise a
+ * slice ends at any moment. The sequence is kept as the set of lanes whose own is the present one.
  * Memory: sequentially consistent: all steps on the word are atomic read-modify-writes, or follow the mutex.
  *
- * Properties. Where nothing happens any more, the store is empty or nobody lives to take from it: no signal is lost.
- * With slices that holds whoever is killed and in whatever order the kernel wakes; without a crash it holds without
- * slices.
+ * Properties. Where nothing happens any more, the store is empty or nobody lives to take from it: no signal is
+ * lost. With slices that holds whoever is killed and in whatever order the kernel wakes; without a crash it holds
+ * without slices.
  *
  * Bounds: 4 lanes, 3 things. */
 #ifndef THINGS
@@ -171,14 +171,19 @@ proctype monitor()
     timeout -> assert(things == 0 || !(IN(alive, 1) || IN(alive, 2)))
 }
 
+inline die(id)
+{
+    REMOVE(alive, id); REMOVE(asleep, id); REMOVE(present, id);
+    find_first()
+}
+
 proctype killer()
 {
     byte crashes;
 end:
     do
-    :: d_step { crashes < CRASHES && owner != 1 && IN(alive, 1) -> crashes++; REMOVE(alive, 1); REMOVE(asleep, 1); REMOVE(present, 1); find_first() }
-    :: d_step { crashes > 0 && crashes < CRASHES && owner != 2 && IN(alive, 2) ->
-            crashes++; REMOVE(alive, 2); REMOVE(asleep, 2); REMOVE(present, 2); find_first() }
+    :: d_step { crashes < CRASHES && owner != 1 && IN(alive, 1) -> crashes++; die(1) }
+    :: d_step { crashes > 0 && crashes < CRASHES && owner != 2 && IN(alive, 2) -> crashes++; die(2) }
     :: break
     od
 }

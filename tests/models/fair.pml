@@ -193,7 +193,8 @@ born:
             :: !seen_waiters
             fi;
             if
-            :: queue == NOBODY NEWCOMER_LOOKS -> atomic { if :: UNCHANGED -> take_word(KEEPS); goto got :: else -> look() fi }
+            :: queue == NOBODY NEWCOMER_LOOKS ->
+                atomic { if :: UNCHANGED -> take_word(KEEPS); goto got :: else -> look() fi }
             :: queue != NOBODY -> break
             fi
         od;
@@ -373,7 +374,10 @@ recovered:
         goto wait
     } unless { !IN(alive, id) };
 rest:
-    atomic { seen = 0; queue = 0; queue_since = 0; target = 0; seen_waiters = 0; flag = 0; had_waiters = 0; cleared = 0 };
+    atomic {
+        seen = 0; queue = 0; queue_since = 0; target = 0;
+        seen_waiters = 0; flag = 0; had_waiters = 0; cleared = 0
+    };
 end_rest:
     false
 }

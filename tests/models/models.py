@@ -1,10 +1,10 @@
-"""models.py [--long] [--only TEXT] [MODEL...] - verifies the protocols of this directory with Spin; mutants must fail.
+"""models.py [--long] [--only TEXT] [MODEL...] - verifies the protocols of this directory with Spin; mutants fail.
 SPDX-License-Identifier: Apache-2.0 OR MIT
 
 Each row below is one search through all states of a model within the bounds of its definitions; the heads of the
 models say what they mean. A search that is cut short (depth, memory) has failed, and so has a mutant that passes,
 fails otherwise than it should, or leaves no trail. Of each model the lines that no search reached are told, and are a
-failure too. --long, or COVE_SOAK=1 in the environment, adds larger bounds. --only picks rows by a piece of their text.
+failure too. --long, or COVE_SOAK=1 in the environment, adds larger bounds. --only picks rows by a piece of text.
 
 Status 0: all is as it should be; 1: not; 77: there is no Spin, or no C compiler, here.
 """
@@ -44,6 +44,11 @@ COMPLETE = [
     ("semaphore", "NO_SLICES RESTS CRASHES=0", SAFETY, "no wake-up is lost"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 PERMITS=2 PLAIN=3", SAFETY, "likewise, owned and plain permits"),
     ("semaphore", "POLLS CRASHES=1", PROGRESS, "somebody always gets one"),
+    ("condition", "NO_SLICES", SAFETY, "no signal is lost"),
+    ("condition", "CRASHES=1 ANY_ORDER THINGS=2", SAFETY, "no signal is lost, one dies, woken in any order"),
+    ("barrier", "NO_SLICES TIMEOUTS CRASHES=0", SAFETY, "no wake-up is lost, waiters give up"),
+    ("barrier", "POLLS TIMEOUTS CRASHES=1", SAFETY, "one dies anywhere, waiters give up"),
+    ("barrier", "POLLS CRASHES=1", PROGRESS, "rounds go on, one dies"),
 ]
 LONG = [
     ("mutex", "POLLS CRASHES=3", SAFETY, "three die anywhere"),
@@ -64,6 +69,10 @@ LONG = [
     ("rwlock", "POLLS CRASHES=1 WRITER_GETS_IN", ALWAYS, "a writer that has the word gets in"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 TIMEOUTS PLAIN=3", SAFETY, "no wake-up is lost, waiters give up"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 SLOW_LOOK", SAFETY, "marks change while they are counted"),
+    ("condition", "NO_SLICES THINGS=4", SAFETY, "no signal is lost, four things"),
+    ("condition", "CRASHES=2 ANY_ORDER THINGS=4", SAFETY, "no signal is lost, two die, woken in any order"),
+    ("barrier", "POLLS TIMEOUTS CRASHES=2", SAFETY, "two die anywhere"),
+    ("barrier", "POLLS CRASHES=2", PROGRESS, "rounds go on, two die"),
 ]
 
 ASSERTION, HANG, CYCLE = "assertion violated", "invalid end state", "cycle"
@@ -96,8 +105,15 @@ MUTANTS = [
     ("semaphore", "POLLS CRASHES=0 KEEPS_SEQUENCE", SAFETY, ASSERTION, "taking an owned permit does not change the word"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 SLEEPS_AT_ONCE", SAFETY, HANG, "who set WAITERS does not count again"),
     ("semaphore", "NO_SLICES RESTS CRASHES=0 TIMEOUTS NO_PASSING_ON", SAFETY, HANG, "who gives up keeps a wake-up"),
+    ("condition", "CRASHES=0 CLEARS_ALONE", SAFETY, ASSERTION, "WAITERS is taken off without a new sequence"),
+    ("condition", "CRASHES=0 LEAVES_FIRST", SAFETY, ASSERTION, "the mutex is given back before the waiter is registered"),
+    ("condition", "CRASHES=1 NO_SLICES", SAFETY, ASSERTION, "waiters do not sleep in slices"),
+    ("barrier", "POLLS CRASHES=1 NEVER_BREAKS", SAFETY, ASSERTION, "a death does not break it"),
+    ("barrier", "POLLS CRASHES=1 KEEPS_EPOCH", SAFETY, ASSERTION, "resetting it does not begin an epoch"),
 ]
 LONG_MUTANTS = [
+    ("barrier", "POLLS CRASHES=2 MARK_FIRST", SAFETY, ASSERTION, "recovery empties the mark before it breaks the barrier"),
+    ("barrier", "POLLS CRASHES=2 TELLS_ONCE", SAFETY, ASSERTION, "who was told of one death is not told of the next"),
     ("fair", "NO_LONG_SLICES ATTEMPTS=4 CRASHES=0 TIMEOUTS ONE_WAKING_LOOK", SAFETY, HANG,
      "who took WAITERS off, finding nobody to wake, does not look again"),
     ("fair", "POLLS ATTEMPTS=4 CRASHES=1 GIVES_AS_IT_WAS", SAFETY, ASSERTION, "recovery leaves WAITERS as it was"),
@@ -168,7 +184,8 @@ class Search:
         name = re.escape(model + ".pml")
         missed = set(re.findall(name + r":(\d+), state (\d+),", self.text))
         _, table = self.run(["./pan", "-d"], 60)
-        states = {(line, state) for state, line in re.findall(r"^\s*state +(\d+) -.*" + name + r":(\d+) ", table, re.M)}
+        table = re.findall(r"^\s*state +(\d+) -.*" + name + r":(\d+) ", table, re.M)
+        states = {(line, state) for state, line in table}
         self.compiled = {int(line) for line, _ in states}
         self.reached = {int(line) for line, _ in states - missed}
 
@@ -181,9 +198,9 @@ class Search:
 
 
 def row(model, verdict, search, text, definitions):
-    figures = f"{search.states / 1e6:8.3f} M states {search.depth:8.0f} deep {search.memory:5.0f} MB {search.seconds:6.1f} s" \
-        if search.text else " " * 48
-    print(f"{verdict:6} {model:9} {figures}  {text}  [{definitions}]", flush=True)
+    figures = f"{search.states / 1e6:8.3f} M states {search.depth:8.0f} deep" \
+        f" {search.memory:5.0f} MB {search.seconds:6.1f} s" if search.text else "not run"
+    print(f"{verdict:6} {model:9} {figures:48}  {text}  [{definitions}]", flush=True)
 
 
 def verify(model, definitions, how, text, limits, lines):

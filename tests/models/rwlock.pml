@@ -10,8 +10,9 @@
  *
  * Left out: waiting for the word (mutex.pml): who wants it waits until it is free or its owner dead. A reader may
  * find bits on the word at any time (WAITERS), and goes the long way. One mark to a lane; nothing of transactions
- * but one journal of a writer. A dead lane stays dead. ROLES: one lane only writes, one only reads. RESTS, POLLS, NO_SLICES: as in mutex.pml. TIMEOUTS: who
- * drains gives up, and who takes the shortest way to write and finds a reader.
+ * but one journal of a writer. A dead lane stays dead. ROLES: one lane only writes, one only reads. RESTS, POLLS,
+ * NO_SLICES: as in mutex.pml. TIMEOUTS: who drains gives up, and who takes the shortest way to write and finds a
+ * reader.
  * Memory: total store order for marks. What a lane stores stays in its processor's buffer for any time, in order,
  * while its loads go ahead; an exchange, addition, CAS or fence empties the buffer. What is guarded is read and
  * written in order (edges R and U). A death empties the buffer before anybody knows of it. TIMELY: a store that a
@@ -281,7 +282,13 @@ give_up:
         atomic { draining = 0; REMOVE(drains, id); found = 0; owner = NOBODY; recovered = told; goto born };
 
 recover: /* covei_recover_locks: free_dead_lane */
-        atomic { found = 0; if :: recoverer[target] == NOBODY -> recoverer[target] = id :: else -> goto recovered_not fi };
+        atomic {
+            found = 0;
+            if
+            :: recoverer[target] == NOBODY -> recoverer[target] = id
+            :: else -> goto recovered_not
+            fi
+        };
 #ifdef EARLY_FREE
         free_word();
 #endif

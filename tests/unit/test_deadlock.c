@@ -5,12 +5,14 @@
 #include "actors.h"
 
 #include <cove/rwlock.h>
+#include <cove/semaphore.h>
 
 #define MOST 24
 
 struct board {
     cove_mutex locks[MOST];
     cove_rwlock shelves[4];
+    cove_semaphore permits[2];
     uint64_t value;
 };
 
@@ -507,6 +509,37 @@ static void test_deadlock_of_transactions_ends_by_an_abort(void **state)
     end();
 }
 
+/* A permit is nobody's in particular: others may post one. */
+static void own_one_want_other(cove_segment *own, void *argument)
+{
+    struct member *me = argument;
+    struct board *mine = board_of(own);
+    EXPECT(0, cove_semaphore_acquire(own, &mine->permits[me->number], COVE_FOREVER));
+    testing_reach(HOLDS);
+    testing_await_count(HOLDS, 2);
+    atomic_store(&me->result, cove_semaphore_acquire(own, &mine->permits[1 - me->number], 1300 * UNIT_MS));
+    testing_reach(WAITS_NEXT);
+    testing_await_count(WAITS_NEXT, 2);
+    EXPECT(0, cove_semaphore_release(own, &mine->permits[me->number]));
+}
+
+static void test_deadlock_of_permits_is_not_guessed(void **state)
+{
+    (void)state;
+    begin();
+    struct circle circle = {.count = 2};
+    for (unsigned i = 0; i < 2; i++) {
+        EXPECT(0, cove_semaphore_post(segment, &board->permits[i], 1));
+        circle.members[i] = testing_shared(sizeof *circle.members[i]);
+        circle.members[i]->number = i;
+        circle.actors[i] = actor_start(i == 1, segment, own_one_want_other, circle.members[i]);
+    }
+    actors_join(circle.actors, 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(atomic_load(&circle.members[i]->result), -ETIMEDOUT);
+    end();
+}
+
 static const struct testing_case tests[] = {
     TEST(test_deadlock_of_two_threads_is_told_to_one),
     TEST(test_deadlock_of_two_processes_is_told_to_one),
@@ -523,6 +556,7 @@ static const struct testing_case tests[] = {
     TEST(test_deadlock_through_a_draining_writer_is_told),
     TEST(test_deadlock_of_two_rwlocks_is_told),
     TEST(test_deadlock_of_transactions_ends_by_an_abort),
+    TEST(test_deadlock_of_permits_is_not_guessed),
 };
 
 int main(void)

@@ -374,6 +374,44 @@ static void test_interrupt_from_the_waiting_threads_own_handler(void **state)
     end();
 }
 
+/* A handler that does nothing to it ends no wait, of any kind. */
+static void note_signal(int number)
+{
+    (void)number;
+    atomic_fetch_add(&handled, 1);
+}
+
+static void test_interrupt_is_not_what_other_signals_are(void **state)
+{
+    (void)state;
+    begin();
+    struct sigaction action = {.sa_handler = note_signal}; /* without SA_RESTART */
+    assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+    struct actor actors[WAITS], other = actor_start(true, segment, stand_in_the_way, NULL);
+    struct waiter waiters[WAITS];
+    testing_await(STANDS);
+    start_all(actors, waiters, COVE_FOREVER);
+    testing_await_count(STARTED, WAITS);
+    for (int round = 1; round <= 10; round++) {
+        for (unsigned i = 0; i < WAITS; i++) {
+            UNTIL(actor_sleeps(&actors[i]), 20000);
+            assert_int_equal(pthread_kill(actors[i].thread, SIGUSR1), 0);
+        }
+        UNTIL(atomic_load(&handled) == round * (int)WAITS, 20000);
+    }
+    for (unsigned i = 0; i < WAITS; i++) {
+        UNTIL(actor_sleeps(&actors[i]), 20000);
+        assert_int_equal(waiters[i].at_ns, 0);
+    }
+    assert_int_equal(cove_interrupt(), 0);
+    for (unsigned i = 0; i < WAITS; i++)
+        actor_join(&actors[i]);
+    expect_all(waiters, -EINTR, "cove_interrupt");
+    testing_reach(MAY_GO);
+    actor_join(&other);
+    end();
+}
+
 /* The usual way: Ctrl-C while the only thread waits. */
 static void test_interrupt_by_a_timers_signal(void **state)
 {
@@ -607,6 +645,7 @@ static const struct testing_case tests[] = {
     TEST(test_interrupt_is_nothing_to_later_waits),
     TEST(test_interrupt_is_nothing_to_other_processes),
     TEST_TIMEOUT(test_interrupt_from_the_waiting_threads_own_handler, 30),
+    TEST(test_interrupt_is_not_what_other_signals_are),
     TEST(test_interrupt_by_a_timers_signal),
     TEST(test_interrupt_leaves_waits_of_the_librarys_own_asleep),
     TEST(test_interrupt_ends_a_long_write_between_its_waits),

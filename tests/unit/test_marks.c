@@ -81,6 +81,37 @@ static void test_marks_are_set_and_cleared(void **state)
     end();
 }
 
+/* Locks, read locks, permits and memberships share the 32 places of a thread. */
+static void test_marks_and_locks_share_the_places(void **state)
+{
+    (void)state;
+    begin();
+    cove_mutex *locks = unit_object(segment, "locks", 32 * sizeof *locks);
+    cove_barrier *barriers = unit_object(segment, "barriers", 32 * sizeof *barriers);
+    EXPECT(0, cove_semaphore_post(segment, &board->semaphore, 100));
+    for (int i = 0; i < 8; i++) {
+        EXPECT(0, cove_mutex_lock(segment, &locks[i], COVE_NOWAIT));
+        EXPECT(0, cove_rwlock_lock_shared(segment, &board->rwlock, COVE_NOWAIT));
+        EXPECT(0, cove_semaphore_acquire(segment, &board->semaphore, COVE_NOWAIT));
+        EXPECT(-EBUSY, cove_barrier_wait(segment, &barriers[i], 2, COVE_NOWAIT));
+        assert_counted();
+    }
+    EXPECT(-ENOLCK, cove_mutex_lock(segment, &locks[8], COVE_NOWAIT));
+    EXPECT(-ENOLCK, cove_rwlock_lock_shared(segment, &board->rwlock, COVE_NOWAIT));
+    EXPECT(-ENOLCK, cove_semaphore_acquire(segment, &board->semaphore, COVE_NOWAIT));
+    EXPECT(-ENOLCK, cove_barrier_wait(segment, &barriers[8], 2, COVE_NOWAIT));
+    EXPECT(0, cove_semaphore_wait(segment, &board->semaphore, COVE_NOWAIT)); /* a plain one takes none */
+    for (int i = 7; i >= 0; i--) {
+        EXPECT(0, cove_barrier_leave(segment, &barriers[i]));
+        EXPECT(0, cove_semaphore_release(segment, &board->semaphore));
+        EXPECT(0, cove_rwlock_unlock(segment, &board->rwlock));
+        EXPECT(0, cove_mutex_unlock(segment, &locks[i]));
+        assert_counted();
+    }
+    assert_false(covei_lane_holds(lane->shm));
+    end();
+}
+
 /* Kind and offset count, and nothing else: not the epoch of a membership. */
 static void test_marks_of_another_kind_or_thing_do_not_count(void **state)
 {
@@ -298,6 +329,7 @@ static void test_marks_of_a_scribbled_dead_lane_go(void **state)
 
 static const struct testing_case tests[] = {
     TEST(test_marks_are_set_and_cleared),
+    TEST(test_marks_and_locks_share_the_places),
     TEST(test_marks_of_another_kind_or_thing_do_not_count),
     TEST(test_marks_of_the_dead_are_buried_those_of_the_living_stay),
     TEST(test_marks_are_counted_exactly_through_transactions),

@@ -432,7 +432,7 @@ static void test_named_in_use_is_not_removed(void **state)
     pid_t pid = testing_spawn(hold_until_killed, NULL);
     testing_await(0);
     for (int i = 0; i < 3; i++)
-        EXPECT_SAYS(-EBUSY, cove_object_remove(segment, names[i]), "has it open");
+        EXPECT_SAYS(-EBUSY, cove_object_remove(segment, names[i]), "uses it; have it let go there first");
     char part[64];
     (void)snprintf(part, sizeof part, "pid=%d", (int)pid);
     expect_figure(segment, "mutex", part);
