@@ -1,7 +1,7 @@
 /* test_sync_calls.c - what each call on a mutex, rwlock, semaphore or barrier says to a handle or an address that is none
  * of its: closed, forked, read-only, truncated, no room for the thread; and that nothing is changed then.
  * SPDX-License-Identifier: Apache-2.0 OR MIT */
-/* ctest: valgrind timeout=60 */
+/* ctest: timeout=60 */
 #include "actors.h"
 
 #include <cove/barrier.h>
