@@ -18,7 +18,7 @@
 #define SPINS 300 /* looks before sleeping, a pause between them: several microseconds */
 #define OWNED_SLICE_NS INT64_C(10000000) /* 10 ms: while there is somebody at the other end */
 #define NEAR_SLICE_NS INT64_C(1000000) /* 1 ms: where a wake-up could be missed, see doze */
-#define WATCHED_SLICE_NS INT64_C(250000000) /* likewise, where its death would wake us */
+#define WATCHED_SLICE_NS INT64_C(400000000) /* likewise, where its death would wake us */
 #define LONGEST_SLICE_NS INT64_C(100000000) /* 100 ms: while there is nobody */
 
 static int64_t least(int64_t a, int64_t b)
