@@ -458,7 +458,8 @@ class Terminal(Locking):
             text=True).stdout.split()]
 
     def test_stop_and_continue_by_kill_go_through_both(self):
-        holder = self.holder()
+        # A group of its own, whose parent is in another: nothing else is stopped by SIGTSTP (an orphaned group is not).
+        holder = self.holder(preexec_fn=lambda: os.setpgid(0, 0))
         holder.send_signal(signal.SIGTSTP)
         self.wait_until(lambda: self.states(holder) == ["T", "T"], "both are stopped")
         self.assertFalse(self.is_free())
