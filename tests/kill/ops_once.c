@@ -7,7 +7,7 @@
 
 #include <errno.h>
 
-enum { BLOCK_BYTES = 300, FILLED_BYTES = 24, MADE = 7 }; /* filling costs points */
+enum { BLOCK_BYTES = 300, MADE = 7 };
 
 /* ---- what is done once ---------------------------------------------------------------------------------------- */
 
@@ -20,7 +20,7 @@ static int make(void *context)
     pair_change(stage, &hall->made, MADE);
     linger(stage);
     if (must(stage, cove_alloc_into(stage->segment, &hall->block, BLOCK_BYTES) == 0, "alloc_into"))
-        fill_pattern(cove_at(stage->segment, hall->block, BLOCK_BYTES), FILLED_BYTES, 60);
+        fill_pattern(cove_at(stage->segment, hall->block, BLOCK_BYTES), BLOCK_BYTES, 60);
     return 0;
 }
 
@@ -167,7 +167,7 @@ static void verify_made(struct stage *stage)
     if (ledger->result[ROLE_SLEEPER] != 0 && ledger->result[ROLE_SECOND] != 0)
         finding(stage, VERDICT_CORRUPT, "it was done twice");
     const void *memory = cove_at(stage->segment, hall->block, BLOCK_BYTES);
-    if (memory == NULL || !pattern_holds(memory, FILLED_BYTES, 60))
+    if (memory == NULL || !pattern_holds(memory, BLOCK_BYTES, 60))
         finding(stage, VERDICT_CORRUPT, "the block that was made is not there");
     must(stage, cove_free_from(stage->segment, &hall->block) == 0, "freeing it");
 }
@@ -208,7 +208,7 @@ static void build_block(struct stage *stage)
 {
     struct hall *hall = stage->hall;
     if (must(stage, cove_alloc_into(stage->segment, &hall->block, BLOCK_BYTES) == 0, "building: a block"))
-        fill_pattern(cove_at(stage->segment, hall->block, BLOCK_BYTES), FILLED_BYTES, 60);
+        fill_pattern(cove_at(stage->segment, hall->block, BLOCK_BYTES), BLOCK_BYTES, 60);
 }
 
 /* An optimistic reader, while what failed is undone and afterwards. */
@@ -235,7 +235,7 @@ static void verify_joined(struct stage *stage)
     if (hall->seen.left != 0 || hall->once.done != 0)
         finding(stage, VERDICT_CORRUPT, "what failed stands");
     const void *memory = cove_at(stage->segment, hall->block, BLOCK_BYTES);
-    if (memory == NULL || !pattern_holds(memory, FILLED_BYTES, 60))
+    if (memory == NULL || !pattern_holds(memory, BLOCK_BYTES, 60))
         finding(stage, VERDICT_LOST, "the block that was freed by what failed is not there");
 }
 
